@@ -1,0 +1,49 @@
+"""The verbs of the command line, one module each, imported when asked for and free of torch at import.
+
+A verb's module has a docstring, which is its `--help`; `SUMMARY`, one line; and `main(words) -> exit code`.
+"""
+
+from collections.abc import Sequence
+
+from ardistill.errors import ConfigError
+from ardistill.wording import did_you_mean
+
+VERBS = {
+    "run": "ardistill.cli.run",
+    "sample": "ardistill.cli.sample",
+    "eval": "ardistill.cli.eval",
+    "pretrain": "ardistill.cli.pretrain",
+    "plugins": "ardistill.cli.plugins",
+}
+
+
+def take_option(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
+    """The value of `--option VALUE` or `--option=VALUE`, None without it, and the other words.
+
+    >>> take_option(["seed=1", "--config", "a.toml"], "--config")
+    ('a.toml', ['seed=1'])
+    """
+    value, others, rest = None, [], iter(words)
+    for word in rest:
+        name, equals, given = word.partition("=")
+        if name != option:
+            others.append(word)
+            continue
+        if value is not None:
+            raise ConfigError(f"{option} is given twice")
+        value = given if equals else next(rest, "")
+        if not value:
+            raise ConfigError(f"{option} lacks its value")
+    return value, others
+
+
+def take_flag(words: Sequence[str], flag: str) -> tuple[bool, list[str]]:
+    """Whether `flag` is among the words, and the other words."""
+    return flag in words, [word for word in words if word != flag]
+
+
+def refuse_rest(words: Sequence[str], options: Sequence[str]) -> None:
+    """For verbs whose words are options only."""
+    if words:
+        known = did_you_mean(words[0], options) or f"; known: {', '.join(options)}"
+        raise ConfigError(f"unknown word {words[0]!r}{known}")

@@ -1,0 +1,63 @@
+"""Distil a teacher into a one-step student, evaluate it, and write the report.
+
+    python -m ardistill run method=dd2 teacher=var
+    python -m ardistill run method=dd2 teacher=var out=DIR seed=1 method.alpha=1.2
+    python -m ardistill run --config DIR/config.toml out=OTHER      repeats a run
+    python -m ardistill run resume=DIR                              goes on with an interrupted one
+
+quick=true is a look in about a minute. The run folder holds config.toml, checkpoints/, student.safetensors,
+metrics.jsonl, tensorboard/, samples.png and report.json.
+"""
+
+import shlex
+from pathlib import Path
+
+import attrs
+
+from ardistill.cli import take_option
+from ardistill.cli.terminal import progress as shown_progress
+from ardistill.config import RunConfig, dump_toml, load
+from ardistill.errors import ConfigError
+from ardistill.launch import folder as folders
+from ardistill.plugins import Registry, discover
+
+SUMMARY = "distil a teacher into a one-step student, evaluate it, write the report"
+
+
+def main(words: list[str]) -> int:
+    registry = discover()
+    resumed = next((word.partition("=")[2] for word in words if word.startswith("resume=")), None)
+    if resumed is not None:
+        if len(words) > 1:
+            raise ConfigError("resume=DIR takes no other words: a run goes on as it was configured")
+        out = folders.existing(Path(resumed))
+        config = load([], out / folders.CONFIG, registry=registry)
+    else:
+        config = _configured(words, registry)
+        out = config.out or folders.free_folder(Path("runs"), f"{config.method.name}-{config.teacher.name}")
+        config = attrs.evolve(config, out=out)
+
+    # torch is imported only once the words make sense.
+    from ardistill.evaluation.table import print_table
+    from ardistill.launch.distil import distil
+    from ardistill.launch.parts import assemble
+
+    parts = assemble(config, registry)
+    if resumed is None:
+        folders.create(out, dump_toml(config))
+    with folders.locked(out), shown_progress() as progress:
+        command = shlex.join(["python", "-m", "ardistill", "run", *words])
+        report = distil(config, parts, out, registry, progress, command)
+    print_table(report.rows)
+    print(f"\n{out / 'samples.png'}\n{out / 'report.json'}")
+    return 0
+
+
+def _configured(words: list[str], registry: Registry) -> RunConfig:
+    """Words, over those of a `--config FILE` if there is one."""
+    file, words = take_option(words, "--config")
+    if file is None:
+        return load(words, registry=registry)
+    if not any(word.startswith("out=") for word in words):
+        words = [*words, "out=none"]  # the file names the folder it was made for; the repeat gets its own
+    return load(words, Path(file), registry=registry)

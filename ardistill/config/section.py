@@ -1,0 +1,47 @@
+"""A plugin's choice and its settings, and configuration objects as plain values."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Section:
+    """The name of an offer and an instance of its config class (`NoSettings` where it has none)."""
+
+    name: str
+    settings: Any
+
+
+@attrs.frozen
+class NoSettings:
+    """For offers that take none."""
+
+
+def section_of(kind: str, default: str | None = None) -> dict[str, str | None]:
+    """The metadata of an attrs field of type `Section`: what kind of offer it names, and which by default."""
+    return {"kind": kind, "default": default}
+
+
+def plain(value: object) -> Any:
+    """What TOML can hold: classes become dicts, a `Section` one dict with its name, None the text "none"."""
+    if isinstance(value, Section):
+        return {"name": value.name, **plain(value.settings)}
+    cls: Any = type(value)
+    if attrs.has(cls):
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(cls) if field.init}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> object:
+    if value is None:
+        return "none"
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value

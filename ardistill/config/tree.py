@@ -1,0 +1,52 @@
+"""The configuration of a run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs.validators import ge, le
+
+from ardistill.config.section import Section, section_of
+
+
+@attrs.frozen
+class EvalConfig:
+    """How a run's student is judged."""
+
+    n: int = attrs.field(default=2000, validator=ge(1))
+    """Images that each row of the report is measured on."""
+    batch: int = attrs.field(default=250, validator=ge(1))
+    steps: tuple[str, ...] = ()
+    """Schedules to judge, e.g. 1,2,pre-trained-2-3; without any, each number of passes up to four."""
+
+
+@attrs.frozen
+class CheckpointConfig:
+    every: int = attrs.field(default=20_000, validator=ge(1))
+    """Images between two checkpoints."""
+    keep: int = attrs.field(default=2, validator=ge(1))
+    """How many of the latest are kept."""
+
+
+@attrs.frozen(kw_only=True)
+class RunConfig:
+    """What `ardistill run` takes. `quick` applies the preset "quick" of every section that has one."""
+
+    method: Section = attrs.field(metadata=section_of("method"))
+    teacher: Section = attrs.field(metadata=section_of("teacher"))
+    data: Section = attrs.field(metadata=section_of("dataset", default="digits"))
+    eval: EvalConfig = attrs.field(factory=EvalConfig)
+    checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
+    out: Path | None = None
+    """The run folder; a new one under runs/ where none is given."""
+    device: str = attrs.field(default="auto")
+    threads: int = attrs.field(default=0, validator=ge(0))
+    """CPU threads; 0 is one for each core."""
+    quick: bool = False
+
+    @device.validator
+    def _known(self, _: "attrs.Attribute[Any]", device: str) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9]\d{0,2}))?", device, re.ASCII):
+            raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {device!r}")

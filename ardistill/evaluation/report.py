@@ -1,0 +1,143 @@
+"""What a run is judged by: a row for each generator, and all one needs to believe or repeat it."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+import torch
+from cattrs import BaseValidationError, Converter
+
+import ardistill
+from ardistill.errors import RunFolderError
+from ardistill.files import json_text, write_atomic
+
+_CONVERTER = Converter(forbid_extra_keys=True)
+
+
+@attrs.frozen
+class Row:
+    """One generator's figures. None is what was not measured or has no meaning.
+
+    `fid`, `precision` and `recall` are against the real images of `protocol["reference"]`, `fid_test`
+    against held-out ones, `fid_teacher` against the teacher's samples (the teacher's own: a second,
+    independent draw). `isc` and `accuracy` (0..1) come from the feature network's logits, `nll` is in nats
+    per token, `passes` counts evaluations of a transformer, `seconds_range` is the fastest and slowest
+    repeat, gaps are in per cent.
+    """
+
+    name: str
+    passes: int
+    fid: float
+    fid_test: float
+    isc: float
+    precision: float
+    recall: float
+    accuracy: float
+    fid_teacher: float | None = None
+    nll: float | None = None
+    parameters: int | None = None
+    seconds_per_image: float | None = None
+    seconds_range: tuple[float, float] | None = None
+    speedup: float | None = None
+    gap_real: float | None = None
+    gap_teacher: float | None = None
+
+
+def gap_closed(onestep: float | None, student: float | None, teacher: float | None) -> float | None:
+    """(F_onestep - F_student) / (F_onestep - F_teacher) in per cent: 0 at the baseline, 100 at the teacher.
+
+    None where a distance is missing, or the teacher is no better than the baseline: there is no gap to close.
+    """
+    if onestep is None or student is None or teacher is None or not onestep > teacher:
+        return None
+    return 100 * ((onestep - student) / (onestep - teacher))
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "ardistill": ardistill.__version__,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def hardware(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The processor, its cores this process may use, the threads it does use, and the networks' device."""
+    device = torch.device(device)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"cpu": _cpu_model(), "cores": usable, "threads": torch.get_num_threads(), "device": name}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@attrs.frozen
+class Report:
+    """`report.json`. `n` images stand behind every distance; `seconds` is wall time by phase.
+
+    `protocol` is what makes two distances comparable: reference, n, label rule, feature network, guidance.
+    """
+
+    rows: tuple[Row, ...]
+    n: int
+    seed: int
+    protocol: Mapping[str, Any]
+    config: Mapping[str, Any]
+    command: str
+    seconds: Mapping[str, float] = attrs.field(factory=dict)
+    versions: Mapping[str, str] = attrs.field(factory=versions)
+    hardware: Mapping[str, Any] = attrs.field(factory=hardware)
+    date: str = attrs.field(factory=_now)
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
+    def text(self) -> str:
+        """Strict JSON; a number that JSON has no word for (NaN, infinity) is null."""
+        return json_text(_plain(attrs.asdict(self)))
+
+    def save(self, path: Path) -> None:
+        write_atomic(path, self.text())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        try:
+            read = json.loads(path.read_text())
+            if not isinstance(read, dict):
+                raise ValueError("it holds no object")
+            return _CONVERTER.structure(read, cls)
+        except (OSError, ValueError, BaseValidationError) as error:
+            raise RunFolderError(
+                f"{path} is not a report of ardistill ({error}); evaluate the run again"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Path():
+            return str(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value

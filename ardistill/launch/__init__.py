@@ -1,0 +1,1 @@
+"""Putting a configured run together and carrying it out."""

@@ -1,0 +1,134 @@
+"""Judging a student: who is compared with whom, the report, the picture.
+
+Shape legend: B batch, L tokens, C code width.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ardistill.config import RunConfig
+from ardistill.config.section import plain
+from ardistill.evaluation.drawing import Candidate, Generate
+from ardistill.evaluation.evaluate import Evaluation, evaluate
+from ardistill.evaluation.grid import Strip, png, sample_grid
+from ardistill.evaluation.report import Report, hardware
+from ardistill.files import write_atomic
+from ardistill.launch.parts import Parts
+from ardistill.noise import Draw as ImageDraw
+from ardistill.protocols import ARTeacher, Condition, Draw, Progress, Student
+from ardistill.sampling import Marginals, Schedule, generate, schedule, teacher_tokens
+
+BASELINE = "onestep*"
+_MARGINAL_BATCH = 500
+
+
+def _parameters(module: object) -> int | None:
+    return sum(each.numel() for each in module.parameters()) if isinstance(module, nn.Module) else None
+
+
+def _teacher(teacher: ARTeacher) -> Candidate:
+    def draw_latents(labels_B: Tensor, draw: Draw) -> Tensor:
+        tokens_BL = teacher_tokens(
+            teacher, Condition(labels_B), draw.uniform("token", teacher.layout.n_tokens)
+        )
+        return teacher.tokenizer.codebook[tokens_BL]
+
+    tokenizer = _parameters(teacher.tokenizer)
+    every = _parameters(teacher)
+    alone = None if every is None else every - (tokenizer or 0)
+    return Candidate("teacher", teacher.layout.n_steps, draw_latents, alone, "teacher")
+
+
+def _marginals(teacher: ARTeacher, n: int, seed: int, progress: Progress) -> Candidate:
+    """`onestep*`, its frequencies taken from n teacher samples of their own."""
+    tokens, labels = [], []
+    for start in range(0, n, _MARGINAL_BATCH):
+        draw = ImageDraw(
+            seed, "eval/marginals", start, min(_MARGINAL_BATCH, n - start), teacher.tokenizer.codebook.device
+        )
+        labels.append(draw.indices() % teacher.n_classes)
+        uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
+        tokens.append(teacher_tokens(teacher, Condition(labels[-1]), uniform_BL))
+        progress.advance(start + len(draw), n, f"frequencies for {BASELINE}")
+    marginals = Marginals.of(
+        torch.cat(tokens), torch.cat(labels), teacher.n_classes, teacher.tokenizer.codebook.shape[0]
+    )
+
+    def draw_latents(labels_B: Tensor, draw: Draw) -> Tensor:
+        uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
+        return teacher.tokenizer.codebook[marginals.tokens(labels_B, uniform_BL)]
+
+    return Candidate(BASELINE, 0, draw_latents, marginals.log_p_nLV.numel(), "baseline")
+
+
+def _student(name: str, plan: Schedule, student: Student, teacher: ARTeacher) -> Candidate:
+    def draw_latents(labels_B: Tensor, draw: Draw) -> Tensor:
+        return generate(plan, student, teacher, Condition(labels_B), draw)
+
+    made: Generate = draw_latents
+    return Candidate(
+        f"{name}, {plan.passes} pass{'es' * (plan.passes > 1)}", plan.passes, made, _parameters(student)
+    )
+
+
+def assess(
+    config: RunConfig, parts: Parts, student: Student, plans: Sequence[Schedule], progress: Progress
+) -> Evaluation:
+    """The teacher, the baseline, and the student under every plan."""
+    teacher, n = parts.teacher, config.eval.n
+    candidates = [
+        _teacher(teacher),
+        _marginals(teacher, max(n, 20 * teacher.n_classes), config.seed, progress),
+        *(_student(config.method.name, plan, student, teacher) for plan in plans),
+    ]
+    return evaluate(
+        candidates,
+        teacher,
+        parts.dataset,
+        parts.network,
+        n=n,
+        batch=config.eval.batch,
+        seed=config.seed,
+        progress=progress,
+    )
+
+
+def plans_of(words: Sequence[str], student: Student, teacher: ARTeacher) -> tuple[Schedule, ...]:
+    """The schedules of `eval.steps`; without any, 1 to as many passes as the teacher has steps, four at most."""
+    if not words:
+        most = len(student.starts) if len(student.starts) > 1 else teacher.layout.n_steps
+        words = [str(passes) for passes in range(1, min(most, 4) + 1)]
+    return tuple(schedule(word, student, teacher.layout) for word in words)
+
+
+def report_of(
+    config: RunConfig, parts: Parts, result: Evaluation, seconds: Mapping[str, float], command: str
+) -> Report:
+    return Report(
+        rows=result.rows,
+        n=config.eval.n,
+        seed=config.seed,
+        protocol=result.protocol,
+        config=plain(config),
+        command=command,
+        seconds={**seconds, **{f"evaluating {name}": spent for name, spent in result.seconds.items()}},
+        hardware=hardware(parts.device),
+    )
+
+
+def save_picture(path: Path, result: Evaluation) -> None:
+    """Real, teacher, baseline, student: the same classes under one another."""
+    notes = {row.name: f"FID {row.fid:.2f}" for row in result.rows}
+    notes["real"] = f"FID {result.floor:.2f}, held-out"
+    strips = [Strip(name, images_NCHW, notes.get(name, "")) for name, images_NCHW in result.samples.items()]
+    write_atomic(path, png(sample_grid(strips, result.columns)))
+
+
+def class_labels(classes: tuple[int, ...], n: int, n_classes: int) -> Tensor:
+    """(n,) labels: the given classes in turn, or all of them."""
+    chosen: Any = classes or range(n_classes)
+    return torch.tensor([chosen[index % len(chosen)] for index in range(n)])

@@ -1,0 +1,116 @@
+"""What plugins hand in through the hooks: frozen records that name things lazily, so that listing them is instant.
+
+A target is written "package.module:object" and imported only when somebody asks for the thing itself. A record's
+`config` names an attrs class, kept in a module that does not import torch; it is what `teacher.depth=16` or
+`method.alpha=1.0` is checked against.
+"""
+
+from importlib import import_module
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+Alignment = Literal["prefix", "own"]
+"""What a position of a trunk may see: *prefix*, the latents of earlier steps only; *own*, its own latent as well."""
+
+ConditionKind = Literal["class", "text"]
+
+API_VERSION = 1
+"""Bumped when a record or a protocol changes in a way that breaks plugins; a plugin states the one it was made for."""
+
+
+def resolve(target: str) -> Any:
+    """The object that "package.module:object" names."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+@attrs.frozen
+class Offer:
+    """Something a plugin brings. `summary` is one line for the plugin table and `--help`."""
+
+    kind: ClassVar[str]
+    name: str
+    summary: str
+    target: str = attrs.field(validator=attrs.validators.matches_re(r"[\w.]+:\w+"))
+    config: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.matches_re(r"[\w.]+:\w+"))
+    )
+
+    def load(self) -> Any:
+        return resolve(self.target)
+
+    def config_class(self) -> type | None:
+        loaded: type | None = None if self.config is None else resolve(self.config)
+        return loaded
+
+
+@attrs.frozen
+class TokenizerOffer(Offer):
+    """Target: `(config, weights) -> Tokenizer`; `weights(name)` finds bundled files (see `WeightsFinder`)."""
+
+    kind: ClassVar[str] = "tokenizer"
+
+
+@attrs.frozen
+class TeacherOffer(Offer):
+    """Target: `(config, weights) -> ARTeacher`. Capabilities are checked when a run is configured."""
+
+    kind: ClassVar[str] = "teacher"
+    alignments: frozenset[Alignment] = frozenset()
+    conditions: frozenset[ConditionKind] = frozenset({"class"})
+
+
+@attrs.frozen
+class TrajectoryOffer(Offer):
+    """Target: `(teacher, condition, noise_BLC, draw) -> tokens_BL`, how noise and tokens come to belong together."""
+
+    kind: ClassVar[str] = "trajectory"
+
+
+@attrs.frozen
+class StudentOffer(Offer):
+    """Target: `(settings, teacher) -> Student`, an nn.Module rebuilt from the settings its weights file carries."""
+
+    kind: ClassVar[str] = "student"
+
+
+@attrs.frozen
+class MethodOffer(Offer):
+    """Target: `(config, teacher, context) -> DistillMethod`."""
+
+    kind: ClassVar[str] = "method"
+    needs: frozenset[Alignment] = frozenset()
+
+
+@attrs.frozen
+class DatasetOffer(Offer):
+    """Target: `(config) -> Dataset`: real images to compare with, and whatever weights are bundled with them."""
+
+    kind: ClassVar[str] = "dataset"
+
+
+@attrs.frozen
+class FeaturesOffer(Offer):
+    """Target: `(weights) -> FeatureNetwork`, the network whose features the Frechet distance and its kin compare."""
+
+    kind: ClassVar[str] = "features"
+
+
+@attrs.frozen
+class RecipeOffer(Offer):
+    """Target: `(config, out, progress) -> None`: a documented way to train bundled weights (`ardistill pretrain`)."""
+
+    kind: ClassVar[str] = "recipe"
+
+
+OFFERS: tuple[type[Offer], ...] = (
+    TokenizerOffer,
+    TeacherOffer,
+    TrajectoryOffer,
+    StudentOffer,
+    MethodOffer,
+    DatasetOffer,
+    FeaturesOffer,
+    RecipeOffer,
+)

@@ -1,0 +1,166 @@
+"""From distributions to tokens: the teacher's own loop, few-step schedules with their teacher's share, the baseline.
+
+Shape legend: B batch, L tokens, l tokens of one step, N any leading shape, V codes, C code width, n classes.
+"""
+
+import re
+
+import attrs
+import torch
+from torch import Tensor
+
+from ardistill.errors import ConfigError
+from ardistill.flow import nearest_code
+from ardistill.protocols import ARTeacher, Condition, Draw, StepLayout, Student
+
+
+def categorical(log_p_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """(N,) int64: one token each by inverting the cumulative distribution at `uniform_N` in [0, 1).
+
+    One uniform number a token makes a sample a function of its own draw: no batch, order or device enters.
+    """
+    cumulative_NV = log_p_NV.exp().cumsum(-1)
+    reach_N1 = (uniform_N * cumulative_NV[..., -1]).unsqueeze(-1)
+    tokens_N = torch.searchsorted(cumulative_NV, reach_N1, right=True).squeeze(-1)
+    last_N = log_p_NV.isfinite().int().cumsum(-1).argmax(-1)
+    return torch.minimum(tokens_N, last_N)
+
+
+@torch.no_grad()
+def teacher_tokens(
+    teacher: ARTeacher,
+    condition: Condition,
+    uniform_BL: Tensor,
+    *,
+    prefix_tokens_Bl: Tensor | None = None,
+    until: int | None = None,
+) -> Tensor:
+    """(B, l) int64: the prefix and what the teacher emits after it, up to step `until` (default: to the end)."""
+    cursor = teacher.start(condition, prefix_tokens_Bl)
+    steps = [] if prefix_tokens_Bl is None else [prefix_tokens_Bl]
+    for step in range(cursor.step, teacher.layout.n_steps if until is None else until):
+        tokens_Bl = categorical(cursor.log_probs(), uniform_BL[:, teacher.layout.span(step)])
+        cursor.accept(tokens_Bl)
+        steps.append(tokens_Bl)
+    return torch.cat(steps, dim=1)
+
+
+@attrs.frozen
+class Jump:
+    """One pass of the student from the state with `start` steps of data to the end."""
+
+    start: int = 0
+
+
+@attrs.frozen
+class Redraw:
+    """The teacher emits steps `first`..`last`-1 anew, one pass each, after the sample's own earlier steps."""
+
+    first: int
+    last: int
+
+
+@attrs.frozen
+class Schedule:
+    """How a sample is made: jumps of the student and redraws of the teacher, in order.
+
+    The noise is the same in every jump (DD1, section 3); redraws follow DD1's and DD2's "pre-trained" rows.
+    """
+
+    moves: tuple[Jump | Redraw, ...]
+
+    @property
+    def passes(self) -> int:
+        """Transformer passes, as the papers count steps; guidance doubles a teacher pass's cost, not the count."""
+        return sum(1 if isinstance(move, Jump) else move.last - move.first for move in self.moves)
+
+    @property
+    def name(self) -> str:
+        return "+".join(
+            f"jump{move.start}" if isinstance(move, Jump) else f"teacher{move.first}-{move.last}"
+            for move in self.moves
+        )
+
+
+def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
+    """The schedule that `steps=...` names.
+
+    A number k: the student's first pass, then the teacher redraws the last k-1 steps (DD2, algorithm 4) or, where the
+    student has learned to jump from later states, k jumps of its own. `pre-trained-n-m`: the student's pass, then the
+    teacher emits steps n..m-1 (from 1, as DD1 counts), then the student's jump from there if it knows one.
+    """
+    n_steps = layout.n_steps
+    if words.isascii() and words.isdigit():
+        passes = int(words)
+        if passes >= 1 and len(student.starts) >= passes:
+            return Schedule(tuple(Jump(start) for start in student.starts[:passes]))
+        if len(student.starts) == 1 and 2 <= passes <= n_steps:
+            return Schedule((Jump(0), Redraw(n_steps - passes + 1, n_steps)))
+        most = n_steps if len(student.starts) == 1 else len(student.starts)
+        raise ConfigError(f"steps={words} is not possible here: this student takes 1 to {most} steps")
+    if match := re.fullmatch(r"pre-trained-(\d+)-(\d+)", words):
+        first, last = int(match[1]) - 1, int(match[2]) - 1
+        if not 0 <= first < last <= n_steps:
+            raise ConfigError(
+                f"steps={words} is outside the teacher's steps; expected 1 <= n < m <= {n_steps + 1}"
+            )
+        if last < n_steps and last not in student.starts:
+            known = ", ".join(str(start + 1) for start in student.starts)
+            raise ConfigError(
+                f"steps={words} ends where this student can't go on; it jumps from steps {known}"
+            )
+        head = (Jump(0),) if first else ()
+        tail = (Jump(last),) if last < n_steps else ()
+        return Schedule((*head, Redraw(first, last), *tail))
+    raise ConfigError(f"steps={words!r} is not a schedule; give a number of steps, or pre-trained-n-m")
+
+
+@torch.no_grad()
+def generate(
+    plan: Schedule, student: Student, teacher: ARTeacher, condition: Condition, draw: Draw
+) -> Tensor:
+    """(B, L, C) latents to decode, from the draw's streams "noise" and, for the teacher's steps, "redraw"."""
+    layout, codes_VC = teacher.layout, teacher.tokenizer.codebook
+    noise_BLC = draw.normal("noise", layout.n_tokens, codes_VC.shape[1])
+    latents_BLC = noise_BLC
+    for move in plan.moves:
+        if isinstance(move, Jump):
+            cut = layout.offset(move.start)
+            state_BLC = torch.cat([latents_BLC[:, :cut], noise_BLC[:, cut:]], dim=1)
+            latents_BLC = student.jump(state_BLC, condition, move.start).latents_BLC
+        else:
+            cut, end = layout.offset(move.first), layout.offset(move.last)
+            prefix_Bl = nearest_code(latents_BLC[:, :cut], codes_VC) if cut else None
+            uniform_BL = draw.uniform("redraw", layout.n_tokens)
+            tokens_Bl = teacher_tokens(
+                teacher, condition, uniform_BL, prefix_tokens_Bl=prefix_Bl, until=move.last
+            )
+            # The teacher continued the snapped prefix, so the sample keeps it snapped (DD1's sampler does the same).
+            latents_BLC = torch.cat([codes_VC[tokens_Bl], latents_BLC[:, end:]], dim=1)
+    return latents_BLC
+
+
+@attrs.frozen(eq=False)
+class Marginals:
+    """`onestep*`: every token drawn on its own from its class's and position's frequencies (DD1, proposition 3.1).
+
+    The best that a one-step parallel predictor of distributions can do.
+    """
+
+    log_p_nLV: Tensor
+
+    @classmethod
+    def of(cls, tokens_BL: Tensor, labels_B: Tensor, n_classes: int, n_codes: int) -> "Marginals":
+        counts_nLV = torch.zeros(n_classes, tokens_BL.shape[1], n_codes)
+        one_BL = torch.ones(tokens_BL.shape)
+        positions_BL = torch.arange(tokens_BL.shape[1]).expand_as(tokens_BL)
+        counts_nLV.index_put_(
+            (labels_B.cpu()[:, None].expand_as(tokens_BL), positions_BL, tokens_BL.cpu()),
+            one_BL,
+            accumulate=True,
+        )
+        return cls(torch.log(counts_nLV / counts_nLV.sum(-1, keepdim=True)))
+
+    def tokens(self, labels_B: Tensor, uniform_BL: Tensor) -> Tensor:
+        """(B, L) int64."""
+        return categorical(self.log_p_nLV.to(uniform_BL.device)[labels_B], uniform_BL)

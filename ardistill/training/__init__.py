@@ -1,0 +1,1 @@
+"""The loop that trains any method: phases, optimisers, averages, checkpoints and the journal."""

@@ -1,0 +1,225 @@
+"""How far a method's student is from teachers whose joint distribution is known.
+
+    python benchmarks/exact.py method=dd2
+    python benchmarks/exact.py method=dd2 teacher=sparse seed=1 method.score_form=sid out=exact.json
+
+Prints, for each teacher, the distance of the one-pass student, of the teacher's own samples (the sampling floor) and of
+tokens drawn independently (the baseline), and leaves with 1 where a student misses its bound. Each teacher has a
+process of one thread to itself, so both together take two cores; `PRESETS` holds the settings they start from.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+from ardistill_exact.metrics import coarse_total_variation, energy_distance, total_variation
+from ardistill_exact.teacher import ExactTeacher
+from torch import Tensor
+
+from ardistill.cli.terminal import print_table
+from ardistill.config import Section, section_of, structure_words
+from ardistill.config.section import plain
+from ardistill.errors import ArdistillError
+from ardistill.evaluation.report import hardware, versions
+from ardistill.files import json_text, write_atomic
+from ardistill.noise import Draw
+from ardistill.plugins import discover
+from ardistill.protocols import Condition, DistillMethod, RunContext
+from ardistill.training.checkpoint import Checkpoints
+from ardistill.training.journal import Journal
+from ardistill.training.loop import Trainer
+
+PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"dd2": {"sparse": (), "dense": ()}}
+"""Words for a method on a teacher; words on the command line win over them."""
+
+BOUNDS = {"total variation": 0.6, "energy distance": 0.2}
+"""The share of the baseline's distance that a student may keep; other figures are shown and not judged."""
+
+_CELL_EDGES = torch.tensor([-0.9, 0.0, 0.9])
+_SAMPLES = {"sparse": 100_000, "dense": 8_000}
+_CHUNK = 10_000
+
+
+@attrs.frozen(kw_only=True)
+class Benchmark:
+    method: Section = attrs.field(metadata=section_of("method", default="dd2"))
+    teacher: Literal["sparse", "dense", "both"] = "both"
+    seed: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    out: Path | None = None
+    """A JSON file for the figures, with hardware, versions and configuration."""
+
+
+@attrs.frozen
+class Figure:
+    """One distance: the student's, the sampling floor, the independent baseline's, and the bound if there is one."""
+
+    teacher: str
+    measure: str
+    student: float
+    floor: float
+    baseline: float
+    bound: float | None
+    seconds: float
+    """Wall time from the teacher's making to the trained student."""
+
+    @property
+    def missed(self) -> bool:
+        return self.bound is not None and not self.student <= self.bound
+
+
+class _Silent:
+    def advance(self, done: int, total: int, what: str) -> None:
+        """Two processes at once have no common progress to show."""
+
+
+def configured(words: Sequence[str], teacher: str) -> Benchmark:
+    """The benchmark that the words describe, the presets for this teacher beneath them."""
+    given = {word.partition("=")[0] for word in words}
+    method = structure_words(words, Benchmark).method.name
+    presets = PRESETS.get(method, {}).get(teacher, ())
+    return structure_words(
+        [*(word for word in presets if word.partition("=")[0] not in given), *words], Benchmark
+    )
+
+
+def measure(words: Sequence[str], name: str) -> list[Figure]:
+    """Distils one teacher on one thread and measures the student."""
+    torch.set_num_threads(1)
+    config, registry = configured(words, name), discover()
+    began = time.perf_counter()
+    teacher_settings = structure_words([f"teacher=exact-{name}"], _TeacherChoice).teacher.settings
+    teacher: ExactTeacher = registry.load("teacher", f"exact-{name}")(teacher_settings, lambda _: None)
+    with tempfile.TemporaryDirectory() as folder:
+        method = _trained(config, teacher, Path(folder))
+    seconds = time.perf_counter() - began
+    student = method.student()
+    drawn: dict[str, list[Tensor]] = {
+        "student": [],
+        "floor": [],
+        "baseline": [],
+        "reference": [],
+        "labels": [],
+    }
+    for draw in _draws(config.seed, _SAMPLES[name]):
+        labels_B = draw.indices() % teacher.n_classes
+        noise_BLC = draw.normal("noise", teacher.chain.n_tokens, teacher.chain.codes_VC.shape[1])
+        uniform_3BL = draw.uniform("token", 3, teacher.chain.n_tokens).unbind(1)
+        codes_VC = teacher.tokenizer.codebook
+        drawn["labels"].append(labels_B)
+        drawn["student"].append(student.jump(noise_BLC, Condition(labels_B)).latents_BLC)
+        drawn["floor"].append(codes_VC[teacher.chain.sample(labels_B, uniform_3BL[0])])
+        drawn["baseline"].append(codes_VC[teacher.chain.sample_independent(labels_B, uniform_3BL[1])])
+        drawn["reference"].append(codes_VC[teacher.chain.sample(labels_B, uniform_3BL[2])])
+    sets = {key: torch.cat(parts) for key, parts in drawn.items()}
+    figures = []
+    for what, values in _distances(name, teacher, sets).items():
+        bound = BOUNDS[what] * values["baseline"] if what in BOUNDS else None
+        figures.append(Figure(name, what, **values, bound=bound, seconds=seconds))
+    return figures
+
+
+@attrs.frozen(kw_only=True)
+class _TeacherChoice:
+    teacher: Section = attrs.field(metadata=section_of("teacher"))
+
+
+def _draws(seed: int, count: int) -> Iterator[Draw]:
+    for start in range(0, count, _CHUNK):
+        yield Draw(seed, "benchmarks/exact", start, min(_CHUNK, count - start))
+
+
+def _trained(config: Benchmark, teacher: ExactTeacher, folder: Path) -> DistillMethod:
+    context = RunContext(config.seed, folder, torch.device("cpu"))
+    method: DistillMethod = discover().load("method", config.method.name)(
+        config.method.settings, teacher, context
+    )
+    method.prepare(_Silent())
+    journal = Journal(folder)
+    Trainer(
+        method=method,
+        seed=config.seed,
+        device=context.device,
+        checkpoints=Checkpoints(folder / "checkpoints", keep=1),
+        every=sys.maxsize,
+        journal=journal,
+        progress=_Silent(),
+    ).run()
+    journal.close()
+    return method
+
+
+def _distances(name: str, teacher: ExactTeacher, sets: Mapping[str, Tensor]) -> dict[str, dict[str, float]]:
+    """Measure -> the distances of student, floor and baseline."""
+    found: dict[str, dict[str, float]] = {}
+    chain = teacher.chain
+    for who in ("student", "floor", "baseline"):
+        latents_BLC, labels_B = sets[who], sets["labels"]
+        tokens_BL = teacher.tokens(latents_BLC)
+        if name == "sparse":
+            values = {
+                "total variation": total_variation(tokens_BL, labels_B, chain.log_joint(), chain.n_codes)
+            }
+        else:
+            values = {
+                "energy distance": energy_distance(latents_BLC, sets["reference"]),
+                "coarse total variation": coarse_total_variation(latents_BLC, sets["reference"], _CELL_EDGES),
+            }
+        values["negative log-likelihood"] = float(chain.nll(labels_B, tokens_BL).mean())
+        for what, value in values.items():
+            found.setdefault(what, {})[who] = value
+    return found
+
+
+def _show(figures: Sequence[Figure]) -> None:
+    columns = ("teacher", "measure", "student", "floor", "independent", "bound", "", "seconds")
+    print_table(
+        [
+            (
+                figure.teacher,
+                figure.measure,
+                f"{figure.student:.4f}",
+                f"{figure.floor:.4f}",
+                f"{figure.baseline:.4f}",
+                "-" if figure.bound is None else f"{figure.bound:.4f}",
+                "-" if figure.bound is None else "MISSED" if figure.missed else "ok",
+                f"{figure.seconds:.0f}",
+            )
+            for figure in figures
+        ],
+        columns,
+    )
+
+
+def main(words: Sequence[str]) -> int:
+    try:
+        chosen = structure_words(words, Benchmark)
+        names = ("sparse", "dense") if chosen.teacher == "both" else (chosen.teacher,)
+        configs = {name: configured(words, name) for name in names}
+    except ArdistillError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+        figures = [figure for each in pool.map(measure, [words] * len(names), names) for figure in each]
+    _show(figures)
+    if chosen.out is not None:
+        record: dict[str, Any] = {
+            "figures": [attrs.asdict(figure) for figure in figures],
+            "config": {name: plain(config) for name, config in configs.items()},
+            "hardware": hardware() | {"threads": 1, "processes": len(names)},
+            "versions": versions(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_atomic(chosen.out, json_text(record))
+    return int(any(figure.missed for figure in figures))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

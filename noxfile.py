@@ -1,0 +1,77 @@
+"""Checks and chores. All sessions share one environment, since torch alone takes gigabytes.
+
+nox -s tests            what every change must pass, in minutes
+nox -s slow             tests that train
+nox -s lint
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "tests"]
+nox.options.default_venv_backend = "none"
+
+ROOT = Path(__file__).parent
+SHARED = ROOT / ".nox" / "shared"
+TYPED = ("ardistill", "plugins", "benchmarks", "noxfile.py")
+
+
+def tool(session: nox.Session, *command: str) -> None:
+    """Runs a program of the shared environment, which is made anew when pyproject.toml or the interpreter changes."""
+    pyproject = (ROOT / "pyproject.toml").read_bytes()
+    wanted = hashlib.sha256(pyproject + sys.version.encode()).hexdigest()
+    stamp = SHARED / "stamp"
+    scripts = SHARED / ("Scripts" if os.name == "nt" else "bin")
+    if not stamp.exists() or stamp.read_text() != wanted:
+        session.run(sys.executable, "-m", "venv", "--clear", str(SHARED), external=True)
+        python = str(scripts / "python")
+        session.run(python, "-m", "pip", "install", "--upgrade", "pip>=25.1", external=True)
+        groups = ("--group", "test", "--group", "lint")
+        session.run(python, "-m", "pip", "install", "--editable", ".", *groups, external=True)
+        stamp.write_text(wanted)
+    name, *words = command
+    session.run(str(scripts / name), *words, external=True)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All but the slow tests."""
+    tool(session, "python", "-m", "pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that train."""
+    tool(session, "python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, and which package may import which."""
+    tool(session, "ruff", "check")
+    tool(session, "ruff", "format", "--check")
+    tool(session, "mypy", "--strict", *TYPED)
+    tool(session, "lint-imports", "--no-logo")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation's tests: links, examples, and that it names all there is."""
+    tool(session, "python", "-m", "pytest", "-k", "docs", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The exact lab's distances; words go to the benchmark."""
+    tool(session, "python", "benchmarks/exact.py", *(session.posargs or ["method=dd2"]))
+
+
+@nox.session
+def pretrain(session: nox.Session) -> None:
+    """A short run of the recipe that made the bundled weights, into a folder of its own."""
+    out = session.create_tmp()
+    tool(session, "python", "-m", "ardistill", "pretrain", "digits", f"out={out}/digits", "quick=true")

@@ -1,0 +1,57 @@
+"""The teacher samples on which the AR-diffusion model is tuned, drawn once and kept in the run folder.
+
+Shape legend: B batch, L tokens, C code width, n samples.
+"""
+
+from pathlib import Path
+
+import attrs
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ardistill.files import write_atomic
+from ardistill.noise import Draw as ImageDraw
+from ardistill.protocols import ARTeacher, Condition, Draw, Progress
+from ardistill.sampling import teacher_tokens
+
+_BATCH = 500
+
+
+def ancestral(teacher: ARTeacher, condition: Condition, noise_BLC: Tensor, draw: Draw) -> Tensor:
+    """(B, L) int64 tokens as the teacher's own sampler draws them; the noise plays no part."""
+    del noise_BLC
+    return teacher_tokens(teacher, condition, draw.uniform("token", teacher.layout.n_tokens))
+
+
+@attrs.frozen(eq=False)
+class TuningSet:
+    """n teacher samples: tokens (n, L) int32 and labels (n,) int64."""
+
+    tokens_nL: Tensor
+    labels_n: Tensor
+
+    @classmethod
+    def collect(cls, teacher: ARTeacher, n: int, seed: int, path: Path, progress: Progress) -> "TuningSet":
+        """Reads `path` where it holds n samples already; draws and writes them otherwise."""
+        if path.exists():
+            stored = load_file(path)
+            if stored["labels"].shape[0] == n:
+                return cls(stored["tokens"], stored["labels"])
+        tokens, labels = [], []
+        for start in range(0, n, _BATCH):
+            draw = ImageDraw(seed, "tuning", start, min(_BATCH, n - start), teacher.tokenizer.codebook.device)
+            labels_B = draw.integers("label", teacher.n_classes)
+            noise_BLC = torch.empty(0, device=labels_B.device)
+            tokens.append(ancestral(teacher, Condition(labels_B), noise_BLC, draw).to("cpu", torch.int32))
+            labels.append(labels_B.cpu())
+            progress.advance(start + len(draw), n, "teacher samples")
+        made = cls(torch.cat(tokens), torch.cat(labels))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, save({"tokens": made.tokens_nL, "labels": made.labels_n}))
+        return made
+
+    def batch(self, draw: Draw, device: torch.device) -> tuple[Tensor, Condition]:
+        """Samples picked by the draw: tokens (B, L) int64 and their condition."""
+        picks_B = draw.integers("pick", self.labels_n.shape[0]).cpu()
+        return self.tokens_nL[picks_B].to(device, torch.int64), Condition(self.labels_n[picks_B].to(device))

@@ -1,0 +1,32 @@
+"""VAR: next-scale prediction (Tian et al., 2024) as a teacher, with its multi-scale tokenizer.
+
+Importing this package imports no torch; the plain configuration records are in `config`.
+"""
+
+from collections.abc import Iterator
+
+from ardistill.hookspecs import hookimpl
+from ardistill.records import TeacherOffer, TokenizerOffer
+
+ardistill_api = 1
+
+
+@hookimpl
+def ardistill_teachers() -> Iterator[TeacherOffer]:
+    yield TeacherOffer(
+        name="var",
+        summary="VAR, next-scale prediction (arXiv 2404.02905)",
+        target="ardistill_var.loading:load_teacher",
+        config="ardistill_var.settings:VARTeacherSettings",
+        alignments=frozenset({"prefix"}),
+    )
+
+
+@hookimpl
+def ardistill_tokenizers() -> Iterator[TokenizerOffer]:
+    yield TokenizerOffer(
+        name="var",
+        summary="VAR's multi-scale residual tokenizer",
+        target="ardistill_var.loading:load_tokenizer",
+        config="ardistill_var.settings:VARTokenizerSettings",
+    )

@@ -1,0 +1,132 @@
+"""The transformer blocks of VAR.
+
+Legend: B batch, L tokens, T tokens seen including the cache, D model width, H heads, d = D/H.
+Source: VAR models/basic_var.py.
+"""
+
+import math
+
+import attrs
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ardistill_var.config import VARConfig
+
+_MAX_LOG_SCALE = math.log(100.0)  # cap of the learned attention temperature
+
+
+@attrs.define(eq=False)
+class KeyValues:
+    """The keys and values (B, H, T, d) one block has seen."""
+
+    k_BHTd: Tensor | None = None
+    v_BHTd: Tensor | None = None
+
+    def extend(self, k_BHLd: Tensor, v_BHLd: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends a scale and returns everything so far."""
+        if self.k_BHTd is not None and self.v_BHTd is not None:
+            k_BHLd = torch.cat([self.k_BHTd, k_BHLd], dim=2)
+            v_BHLd = torch.cat([self.v_BHTd, v_BHLd], dim=2)
+        self.k_BHTd, self.v_BHTd = k_BHLd, v_BHLd
+        return k_BHLd, v_BHLd
+
+
+class SelfAttention(nn.Module):
+    """Packed qkv without a bias on k; with L2 norm, q and k have length 1 and heads learn a temperature."""
+
+    zero_k_bias: Tensor
+
+    def __init__(self, config: VARConfig) -> None:
+        super().__init__()
+        width = config.model_width
+        self.n_heads = config.n_heads
+        self.l2_norm = config.attn_l2_norm
+        # Unnormalised attention is 4 times flatter than usual: 0.25 / sqrt(d).
+        self.scale = 1.0 if config.attn_l2_norm else 0.25 / math.sqrt(width // config.n_heads)
+        if config.attn_l2_norm:
+            self.scale_mul_1H11 = nn.Parameter(torch.full((1, config.n_heads, 1, 1), math.log(4.0)))
+        self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("zero_k_bias", torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor, mask_LL: Tensor | None, cache: KeyValues | None) -> Tensor:
+        B, L, D = x_BLD.shape
+        bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
+        qkv_BL3Hd = F.linear(x_BLD, self.mat_qkv.weight, bias).view(B, L, 3, self.n_heads, -1)
+        qkv_3BHLd = qkv_BL3Hd.permute(2, 0, 3, 1, 4)
+        q_BHLd, k_BHLd, v_BHLd = qkv_3BHLd.unbind(0)
+        if self.l2_norm:
+            qk_2BHLd = qkv_3BHLd[:2]
+            inverse_2BHL1 = qk_2BHLd.square().sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
+            q_BHLd, k_BHLd = (qk_2BHLd * inverse_2BHL1).unbind(0)
+            q_BHLd = q_BHLd * self.scale_mul_1H11.clamp_max(_MAX_LOG_SCALE).exp()
+        if cache is not None:
+            k_BHLd, v_BHLd = cache.extend(k_BHLd, v_BHLd)
+        out_BHLd = F.scaled_dot_product_attention(q_BHLd, k_BHLd, v_BHLd, attn_mask=mask_LL, scale=self.scale)
+        return self.proj(out_BHLd.transpose(1, 2).reshape(B, L, D))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU (tanh), Linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x_BLD), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class AdaLNBlock(nn.Module):
+    """Attention and feed-forward, each modulated by the condition.
+
+    The six modulations come in the order gamma1, gamma2, scale1, scale2, shift1, shift2: from the block's own
+    `ada_lin`, or, with shared adaLN, from one projection for all blocks plus the block's `ada_gss`.
+    """
+
+    def __init__(self, config: VARConfig) -> None:
+        super().__init__()
+        width = config.model_width
+        self.eps = config.norm_eps
+        self.shared = config.shared_aln
+        self.attn = SelfAttention(config)
+        self.ffn = FeedForward(width, round(width * config.mlp_ratio))
+        if config.shared_aln:
+            self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, width) / math.sqrt(width))
+        else:
+            self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(
+        self, x_BLD: Tensor, cond: Tensor, mask_LL: Tensor | None, cache: KeyValues | None = None
+    ) -> Tensor:
+        """Modulates x by `cond`: the class embedding (B, D), or (B, 1, 6, D) already projected if shared."""
+        six_B16D = cond + self.ada_gss if self.shared else self.ada_lin(cond).view(len(cond), 1, 6, -1)
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = six_B16D.unbind(2)
+        h_BLD = self.attn(modulate(x_BLD, scale1, shift1, self.eps), mask_LL, cache)
+        x_BLD = torch.addcmul(x_BLD, h_BLD, gamma1)
+        h_BLD = self.ffn(modulate(x_BLD, scale2, shift2, self.eps))
+        return torch.addcmul(x_BLD, h_BLD, gamma2)
+
+
+class AdaLNBeforeHead(nn.Module):
+    """The modulated norm in front of the head; order scale, shift, from the raw class embedding."""
+
+    def __init__(self, config: VARConfig) -> None:
+        super().__init__()
+        width = config.model_width
+        self.eps = config.norm_eps
+        self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x_BLD: Tensor, cond_BD: Tensor) -> Tensor:
+        scale_B1D, shift_B1D = self.ada_lin(cond_BD).unsqueeze(1).chunk(2, dim=-1)
+        return modulate(x_BLD, scale_B1D, shift_B1D, self.eps)
+
+
+def modulate(x_BLD: Tensor, scale_B1D: Tensor, shift_B1D: Tensor, eps: float) -> Tensor:
+    """LayerNorm without affine, times 1 + scale, plus shift."""
+    normed_BLD = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=eps)
+    return torch.addcmul(shift_B1D, normed_BLD, scale_B1D + 1)

@@ -1,0 +1,107 @@
+"""VAR in the middle of generating: one scale at a time, with a cache of keys and values.
+
+Legend: B batch, R rows of the network's batch (B, or 2B with guidance: conditional rows, then null), n tokens
+of one scale, l tokens of a prefix, C code width, N positions of the largest scale, D model width, V codes.
+Source: VAR models/var.py:autoregressive_infer_cfg.
+"""
+
+import torch
+from torch import Tensor
+
+from ardistill.protocols import Guidance
+from ardistill_var.blocks import KeyValues
+from ardistill_var.filters import filtered_log_probs, guidance_ramp, guide
+from ardistill_var.tokenizer import VARTokenizer
+from ardistill_var.transformer import VAR
+
+
+class VARCursor:
+    """Emits scale after scale; a scale is computed when first asked for.
+
+    With a prefix, the scales it covers go through the network together, each seeing itself and earlier ones.
+    """
+
+    def __init__(
+        self,
+        model: VAR,
+        tokenizer: VARTokenizer,
+        guidance: Guidance,
+        labels_B: Tensor,
+        prefix_tokens_Bl: Tensor | None = None,
+    ) -> None:
+        self._model, self._tokenizer, self._guidance = model, tokenizer, guidance
+        self._sizes = model.config.step_sizes
+        self._ramp = guidance_ramp(guidance.scale, len(self._sizes))
+        labels_R = labels_B
+        if guidance.scale:
+            labels_R = torch.cat([labels_B, torch.full_like(labels_B, model.config.num_classes)])
+        self._cond_RD = model.class_emb(labels_R)
+        self._caches = [KeyValues() for _ in model.blocks]
+        self._step = 0
+        self._log_probs: Tensor | None = None
+        self._input_BnC = self._cond_RD.new_empty(len(labels_B), 0, model.config.code_width)
+        self._sum_BNC: Tensor | None = None
+        if prefix_tokens_Bl is not None and prefix_tokens_Bl.shape[1]:
+            self._replay(prefix_tokens_Bl)
+
+    @property
+    def step(self) -> int:
+        """The scale about to be emitted."""
+        return self._step
+
+    def log_probs(self) -> Tensor:
+        """(B, n, V) of the next scale; asking again costs nothing."""
+        if self._log_probs is None:
+            logits_RnV = self._logits(self._run(slice(self._step, self._step + 1), self._input_BnC, None))
+            self._log_probs = filtered_log_probs(self._guided(logits_RnV), self._guidance)
+        return self._log_probs
+
+    def accept(self, tokens_Bl: Tensor) -> None:
+        """Commits the scale's tokens (B, n) and moves on."""
+        expected = (len(self._input_BnC), self._sizes[self._step])
+        if tokens_Bl.shape != expected:
+            raise ValueError(f"scale {self._step} takes {expected} tokens, got {tuple(tokens_Bl.shape)}")
+        self.log_probs()  # even where nobody asked, the scale has to enter the caches
+        self._advance(self._tokenizer.codebook[tokens_Bl])
+        self._log_probs = None
+
+    def _advance(self, codes_BnC: Tensor) -> None:
+        quantizer = self._tokenizer.quantize
+        added_BNC = quantizer.pyramid.contribution(codes_BnC, self._step, quantizer.quant_resi)
+        self._sum_BNC = added_BNC if self._sum_BNC is None else self._sum_BNC + added_BNC
+        self._step += 1
+        if self._step < len(self._sizes):
+            self._input_BnC = quantizer.pyramid.down(self._sum_BNC, self._step)
+
+    def _replay(self, tokens_Bl: Tensor) -> None:
+        inputs = [self._input_BnC]
+        parts = torch.split(tokens_Bl, self._prefix_sizes(tokens_Bl.shape[1]), dim=1)
+        for tokens_Bn in parts:
+            self._advance(self._tokenizer.codebook[tokens_Bn])
+            inputs.append(self._input_BnC)
+        length = tokens_Bl.shape[1]
+        mask = self._model.attn_bias_for_masking[..., :length, :length]
+        self._run(slice(0, len(parts)), torch.cat(inputs[:-1], dim=1), mask)
+
+    def _prefix_sizes(self, length: int) -> list[int]:
+        for count in range(1, len(self._sizes) + 1):
+            if sum(self._sizes[:count]) == length:
+                return list(self._sizes[:count])
+        raise ValueError(
+            f"a prefix of {length} tokens does not end a scale; scales have {self._sizes} tokens"
+        )
+
+    def _run(self, scales: slice, inputs_BnC: Tensor, mask: Tensor | None) -> Tensor:
+        guided = len(self._cond_RD) != len(inputs_BnC)
+        inputs_RnC = torch.cat([inputs_BnC, inputs_BnC]) if guided else inputs_BnC
+        x_RnD = self._model.embed(inputs_RnC, self._cond_RD, scales)
+        return self._model.run_blocks(x_RnD, self._cond_RD, mask, self._caches)
+
+    def _logits(self, h_RnD: Tensor) -> Tensor:
+        return self._model.logits(h_RnD, self._cond_RD)
+
+    def _guided(self, logits_RnV: Tensor) -> Tensor:
+        if not self._guidance.scale:
+            return logits_RnV
+        cond_BnV, null_BnV = logits_RnV.chunk(2)
+        return guide(cond_BnV, null_BnV, self._ramp[self._step])

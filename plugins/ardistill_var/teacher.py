@@ -1,0 +1,71 @@
+"""VAR as a teacher.
+
+Legend: B batch, L tokens of all scales, l tokens of a prefix, C code width, D model width, V codes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ardistill.errors import ConfigError, PluginError
+from ardistill.protocols import Condition, Guidance, StepLayout
+from ardistill.records import Alignment
+from ardistill_var.cursor import VARCursor
+from ardistill_var.filters import filtered_log_probs, guidance_ramp, guide
+from ardistill_var.scales import FrozenPath, ScalePyramid
+from ardistill_var.tokenizer import VARTokenizer
+from ardistill_var.transformer import VAR
+from ardistill_var.trunk import VARPrefixTrunk
+
+
+class VARTeacher(nn.Module):
+    """A frozen VAR with its tokenizer and its sampler's settings (`ardistill.protocols.ARTeacher`).
+
+    `guidance.scale` is VAR's own: 0 is none, and scale s of S is guided by scale * s / (S-1). The given
+    modules become the teacher's: they are frozen in place.
+    """
+
+    def __init__(self, model: VAR, tokenizer: VARTokenizer, guidance: Guidance | None = None) -> None:
+        super().__init__()
+        for name, ours, theirs in (
+            ("patch_nums", model.config.patch_nums, tokenizer.config.patch_nums),
+            ("vocab", model.config.vocab, tokenizer.config.vocab),
+            ("code width", model.config.code_width, tokenizer.config.z_channels),
+        ):
+            if ours != theirs:
+                raise ConfigError(f"the teacher's {name} {ours} must equal its tokenizer's {theirs}")
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer.eval().requires_grad_(False)
+        self.guidance = guidance or Guidance()
+        self.layout = StepLayout(model.config.step_sizes)
+        self.n_classes = model.config.num_classes
+
+    def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> VARCursor:
+        """A cursor after the given prefix (B, l), whose length must end a scale."""
+        labels_B = condition.require_labels()
+        return VARCursor(self.model, self.tokenizer, self.guidance, labels_B, prefix_tokens_Bl)
+
+    def log_probs(self, condition: Condition, latents_BLC: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, V) float32, guided and filtered scale by scale, in one masked pass."""
+        logits_BLV = self.guided_logits(condition, latents_BLC)
+        return filtered_log_probs(logits_BLV, self.guidance)
+
+    def guided_logits(self, condition: Condition, latents_BLC: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, V) float32 before the filters."""
+        labels_B = condition.require_labels()
+        inputs_BLC = self.tokenizer.quantize.inputs(latents_BLC)
+        if not self.guidance.scale:
+            return self.model(inputs_BLC, labels_B)  # type: ignore[no-any-return]
+        null_B = torch.full_like(labels_B, self.n_classes)
+        both_RLV = self.model(torch.cat([inputs_BLC, inputs_BLC]), torch.cat([labels_B, null_B]))
+        cond_BLV, null_BLV = both_RLV.chunk(2)
+        ramp = guidance_ramp(self.guidance.scale, self.layout.n_steps)
+        t_L1 = cond_BLV.new_tensor(ramp)[self.model.lvl_1L[0], None]
+        return guide(cond_BLV, null_BLV, t_L1)
+
+    def trunk(self, alignment: Alignment) -> VARPrefixTrunk:
+        """A trainable copy of the network without its head, independent of the teacher's tensors."""
+        if alignment != "prefix":
+            raise PluginError(f"VAR hands out trunks of the alignment 'prefix', not {alignment!r}")
+        quantizer = self.tokenizer.quantize
+        path = FrozenPath(ScalePyramid(self.model.config.patch_nums), quantizer.quant_resi)
+        return VARPrefixTrunk.copy_of(self.model, path.to(self.tokenizer.codebook.device))

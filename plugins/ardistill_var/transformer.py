@@ -1,0 +1,102 @@
+"""VAR's transformer: next-scale prediction with class conditioning, official state-dict keys.
+
+Legend: B batch, L tokens of all scales, n tokens of one scale, n_0 of the first, C code width, D model width,
+V codes, S scales. Source: VAR models/var.py:VAR.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ardistill_var.blocks import AdaLNBeforeHead, AdaLNBlock, KeyValues
+from ardistill_var.config import VARConfig
+
+
+class VARBody(nn.Module):
+    """Everything up to the last block's output: what the teacher and a student's trunk have in common.
+
+    Not used by itself; `VAR` adds the head, `VARPrefixTrunk` the path from latents to inputs.
+    """
+
+    lvl_1L: Tensor
+    attn_bias_for_masking: Tensor
+
+    def __init__(self, config: VARConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, sizes = config.model_width, config.step_sizes
+        self.word_embed = nn.Linear(config.code_width, width)
+        self.class_emb = nn.Embedding(config.num_classes + 1, width)  # the last row is the null class
+        self.pos_start = nn.Parameter(torch.zeros(1, sizes[0], width))
+        self.pos_1LC = nn.Parameter(torch.zeros(1, config.n_tokens, width))
+        self.lvl_embed = nn.Embedding(len(sizes), width)
+        self.shared_ada_lin: nn.Module
+        if config.shared_aln:
+            self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        else:
+            self.shared_ada_lin = nn.Identity()
+        self.blocks = nn.ModuleList(AdaLNBlock(config) for _ in range(config.depth))
+
+        level_L = torch.tensor([scale for scale, size in enumerate(sizes) for _ in range(size)])
+        blocked_LL = level_L[:, None] < level_L[None, :]
+        mask_LL = torch.zeros(blocked_LL.shape).masked_fill(blocked_LL, -torch.inf)
+        self.register_buffer("lvl_1L", level_L[None])
+        self.register_buffer("attn_bias_for_masking", mask_LL[None, None])
+
+    def drop_labels(self, labels_B: Tensor, dropped_B: Tensor | None) -> Tensor:
+        """The labels with the null class where `dropped_B` is true."""
+        return labels_B if dropped_B is None else labels_B.masked_fill(dropped_B, self.config.num_classes)
+
+    def embed(self, inputs_BnC: Tensor, cond_BD: Tensor, scales: slice) -> Tensor:
+        """Embeds the given scales (a slice of 0..S): (B, n, D). Scale 0 has no input, only the condition.
+
+        inputs_BnC holds the inputs of those scales but scale 0, concatenated.
+        """
+        sizes = self.config.step_sizes
+        begin, end = sum(sizes[: scales.start]), sum(sizes[: scales.stop])
+        place_1nD = self.lvl_embed(self.lvl_1L[:, begin:end]) + self.pos_1LC[:, begin:end]
+        parts = [] if scales.start else [cond_BD.unsqueeze(1) + self.pos_start]
+        if inputs_BnC.shape[1]:
+            parts.append(self.word_embed(inputs_BnC))
+        return torch.cat(parts, dim=1).add(place_1nD)
+
+    def run_blocks(
+        self, x_BnD: Tensor, cond_BD: Tensor, mask: Tensor | None, caches: list[KeyValues] | None = None
+    ) -> Tensor:
+        """All blocks; each extends its cache where there is one."""
+        cond = self.shared_ada_lin(cond_BD)
+        if self.config.shared_aln:
+            cond = cond.view(len(cond_BD), 1, 6, -1)
+        for i, block in enumerate(self.blocks):
+            x_BnD = block(x_BnD, cond, mask, None if caches is None else caches[i])
+        return x_BnD
+
+    def hidden(self, inputs_BLC: Tensor, labels_B: Tensor) -> Tensor:
+        """Teacher-forced pass: inputs (B, L - n_0, C) of the scales after the first -> (B, L, D).
+
+        A token sees its own and all earlier scales' inputs, hence only earlier scales' tokens.
+        """
+        cond_BD = self.class_emb(labels_B)
+        x_BLD = self.embed(inputs_BLC, cond_BD, slice(0, len(self.config.step_sizes)))
+        return self.run_blocks(x_BLD, cond_BD, self.attn_bias_for_masking)
+
+
+class VAR(VARBody):
+    """The whole network: inputs and labels to logits."""
+
+    def __init__(self, config: VARConfig) -> None:
+        super().__init__(config)
+        self.head_nm = AdaLNBeforeHead(config)
+        self.head = nn.Linear(config.model_width, config.vocab)
+
+    def logits(self, h_BLD: Tensor, cond_BD: Tensor) -> Tensor:
+        """Features of the last block -> (B, L, V) float32."""
+        return self.head(self.head_nm(h_BLD.float(), cond_BD.float())).float()  # type: ignore[no-any-return]
+
+    def forward(self, inputs_BLC: Tensor, labels_B: Tensor, dropped_B: Tensor | None = None) -> Tensor:
+        """Teacher-forced logits (B, L, V) for inputs (B, L - n_0, C) and labels (B,).
+
+        `dropped_B` (bool) says whose label becomes the null class, for training guidance; upstream draws it
+        inside, even in eval mode, at the rate `config.class_drop`.
+        """
+        labels_B = self.drop_labels(labels_B, dropped_B)
+        return self.logits(self.hidden(inputs_BLC, labels_B), self.class_emb(labels_B))

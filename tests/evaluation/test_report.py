@@ -1,0 +1,147 @@
+import io
+import json
+import math
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ardistill.errors import RunFolderError
+from ardistill.evaluation.report import Report, Row, gap_closed, hardware, versions
+from ardistill.evaluation.table import COLUMNS, WIDTH, print_table
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+rows = st.builds(
+    Row,
+    name=st.text(),
+    passes=st.integers(0, 99),
+    **dict.fromkeys(("fid", "fid_test", "isc", "precision", "recall", "accuracy"), finite),
+    **dict.fromkeys(
+        ("fid_teacher", "nll", "seconds_per_image", "speedup", "gap_real", "gap_teacher"), st.none() | finite
+    ),
+    parameters=st.none() | st.integers(0),
+    seconds_range=st.none() | st.tuples(finite, finite),
+)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+reports = st.builds(
+    Report,
+    rows=st.lists(rows, max_size=3).map(tuple),
+    n=st.integers(1),
+    seed=st.integers(),
+    protocol=st.dictionaries(st.text(), plain),
+    config=st.dictionaries(st.text(), plain),
+    command=st.text(),
+    seconds=st.dictionaries(st.text(), finite),
+)
+
+
+def row(**fields):
+    given = dict.fromkeys(("fid", "fid_test", "isc", "precision", "recall", "accuracy"), 0.5)
+    return Row(**({"name": "student", "passes": 1} | given | fields))
+
+
+@given(reports)
+def test_round_trip(tmp_path_factory, report):
+    path = tmp_path_factory.mktemp("report") / "report.json"
+    report.save(path)
+    assert Report.load(path) == report
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.json"], "nothing is left aside"
+
+
+def test_json_is_strict_and_complete(tmp_path):
+    config = {
+        "lr": math.inf,
+        "out": Path("runs/a"),
+        "betas": (0.9, 0.95),
+        "nested": {"ema": math.nan, "on": True},
+    }
+    report = Report([row(nll=math.nan)], n=5, seed=0, protocol={}, config=config, command="ardistill run")
+    read = json.loads(report.text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert read["config"] == {
+        "lr": None,
+        "out": "runs/a",
+        "betas": [0.9, 0.95],
+        "nested": {"ema": None, "on": True},
+    }
+    assert read["rows"][0] == attrs.asdict(row())
+    assert set(read) == {field.name for field in attrs.fields(Report)}
+    assert read["versions"] == versions()
+    assert set(read["versions"]) == {"python", "torch", "ardistill"}
+    assert read["hardware"] == hardware()
+    assert read["hardware"]["device"] == "cpu"
+    assert read["hardware"]["cores"] >= 1
+    assert len(read["hardware"]["cpu"]) > 2
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"rows": []}', '{"rows": [{"name": 3}], "n": 1}'])
+def test_what_is_no_report(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(RunFolderError, match="is not a report of ardistill"):
+        Report.load(path)
+    with pytest.raises(RunFolderError):
+        Report.load(tmp_path / "absent.json")
+
+
+def test_gap_closed():
+    assert gap_closed(5.0, 2.0, 1.0) == pytest.approx(75)
+    assert gap_closed(5.0, 5.0, 1.0) == 0
+    assert gap_closed(5.0, 1.0, 1.0) == 100
+    assert gap_closed(5.0, 7.0, 1.0) == pytest.approx(-50)
+    assert gap_closed(1.0, 0.5, 1.0) is None
+    assert gap_closed(1.0, 1.5, 2.0) is None
+    for missing in range(3):
+        assert gap_closed(*(None if place == missing else 5.0 - place for place in range(3))) is None
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+WIDE = row(
+    name="student, 2 passes, a long name",
+    fid=115.07,
+    fid_test=115.6,
+    fid_teacher=112.592,
+    isc=115.33,
+    nll=15.2,
+    parameters=336_123_456,
+    seconds_per_image=0.000717,
+    speedup=112.3,
+    gap_real=-112.31,
+    gap_teacher=100.0,
+    accuracy=1.0,
+)
+
+
+def test_table_elsewhere_is_plain_and_fits():
+    out = io.StringIO()
+    print_table([row(), WIDE], out)
+    text = out.getvalue()
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[0].split() == " ".join(column.heading for column in COLUMNS).split()
+    short = "student 1 0.500 - 0.500 - - 0.500 0.50 0.50 50.0 - - - -"
+    wide = "1 115.1 -112.3 115.6 112.6 100.0 115.3 0.50 0.50 100.0 15.20 336M 0.717 112.3x"
+    assert lines[1].split() == short.split()
+    assert lines[2].split()[-14:] == wide.split()
+
+
+def test_table_on_a_narrow_terminal_leaves_columns_out(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    print_table([WIDE], out)
+    head, body = out.getvalue().splitlines()[:2]
+    assert len(body) <= 80
+    assert "prec" not in head
+    assert "112.3x" in body
+    assert "…" not in body[20:]
