@@ -5,6 +5,7 @@ Our own files are safetensors whose metadata key "ardistill" holds JSON: what th
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ def read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # what torch thinks of a pickle's protocol is said below, or not at all
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (
         OSError,
         SafetensorError,

@@ -39,15 +39,14 @@ def main(words: list[str]) -> int:
 
     # torch is imported only once the words make sense.
     from ardistill.evaluation.table import print_table
-    from ardistill.launch.distil import distil
-    from ardistill.launch.parts import assemble
+    from ardistill.launch.distil import Job
 
-    parts = assemble(config, registry)
+    job = Job.of(config, out, registry)
     if resumed is None:
         folders.create(out, dump_toml(config))
     with folders.locked(out), shown_progress() as progress:
         command = shlex.join(["python", "-m", "ardistill", "run", *words])
-        report = distil(config, parts, out, registry, progress, command)
+        report = job.run(progress, command)
     print_table(report.rows)
     print(f"\n{out / 'samples.png'}\n{out / 'report.json'}")
     return 0

@@ -1,6 +1,7 @@
 """The configuration of a run."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from ardistill.config.section import Section, section_of
 class EvalConfig:
     """How a run's student is judged."""
 
-    n: int = attrs.field(default=2000, validator=ge(1))
+    n: int = attrs.field(default=5000, validator=ge(1))
     """Images that each row of the report is measured on."""
     batch: int = attrs.field(default=250, validator=ge(1))
     steps: tuple[str, ...] = ()
     """Schedules to judge, e.g. 1,2,pre-trained-2-3; without any, each number of passes up to four."""
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, object]]:
+        return {"quick": {"n": 1000}}
 
 
 @attrs.frozen

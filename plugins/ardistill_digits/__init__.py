@@ -1,0 +1,40 @@
+"""The embedded demo: real handwritten digits, a VAR teacher trained on them, and a network that judges samples.
+
+Importing this package imports no torch. Data: UCI's "Optical Recognition of Handwritten Digits" by E. Alpaydin and
+C. Kaynak, CC BY 4.0; README.md says how the weights were made and how good they are.
+"""
+
+from collections.abc import Iterator
+
+from ardistill.hookspecs import hookimpl
+from ardistill.records import DatasetOffer, FeaturesOffer, RecipeOffer
+
+ardistill_api = 1
+
+
+@hookimpl
+def ardistill_datasets() -> Iterator[DatasetOffer]:
+    yield DatasetOffer(
+        name="digits",
+        summary="1,797 handwritten digits (UCI), 16x16, slightly turned and moved",
+        target="ardistill_digits.data:digits",
+    )
+
+
+@hookimpl
+def ardistill_features() -> Iterator[FeaturesOffer]:
+    yield FeaturesOffer(
+        name="digits",
+        summary="a small classifier of the digits and its 48 features",
+        target="ardistill_digits.features:load_features",
+    )
+
+
+@hookimpl
+def ardistill_recipes() -> Iterator[RecipeOffer]:
+    yield RecipeOffer(
+        name="digits",
+        summary="feature network, VAR tokenizer and VAR teacher of the digits",
+        target="ardistill_digits.pretrain:pretrain",
+        config="ardistill_digits.config:DigitsRecipe",
+    )

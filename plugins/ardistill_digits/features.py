@@ -1,0 +1,49 @@
+"""The network that judges digits: a small convolutional classifier whose last hidden layer gives the features.
+
+Legend: B batch, C channels, F features, H W pixels.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ardistill.errors import WeightsError
+from ardistill.protocols import WeightsFinder
+from ardistill.weights import load_strict, read_weights
+
+KIND = "digits-features"
+
+
+class DigitFeatures(nn.Module):
+    """Images -> 48 features and 10 logits, 56,000 parameters (`ardistill.protocols.FeatureNetwork`)."""
+
+    name = "digits"
+    n_features = 48
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        self.hidden = nn.Linear(48 * 16, self.n_features)
+        self.classes = nn.Linear(self.n_features, 10)
+
+    def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 16, 16) in [-1, 1] -> features (B, 48) and logits (B, 10)."""
+        h_BCHW = images_B3HW.float().mean(1, keepdim=True)  # the data is grey, so only greyness counts
+        for conv in (self.conv1, self.conv2, self.conv3):
+            h_BCHW = F.gelu(conv(h_BCHW))
+        features_BF = F.gelu(self.hidden(h_BCHW.flatten(1)))
+        return features_BF, self.classes(features_BF)
+
+
+def load_features(weights: WeightsFinder) -> DigitFeatures:
+    """The trained network that `weights` finds as "features"."""
+    path = weights("features")
+    if path is None:
+        raise WeightsError("this data brings no feature network; make one with: ardistill pretrain digits")
+    file = read_weights(path)
+    if file.about.get("kind") != KIND:
+        raise WeightsError(f"{path} holds {file.about.get('kind')!r}, and {KIND!r} is expected")
+    network = DigitFeatures()
+    load_strict(network, file, "the digits' feature network")
+    return network.eval().requires_grad_(False)

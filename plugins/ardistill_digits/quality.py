@@ -1,0 +1,139 @@
+"""How good the bundled teacher is: python -m ardistill_digits.quality [n=5000] [weights=DIR]
+
+Prints the floor (the Frechet distance between training and held-out digits), the teacher's distances to both, its
+class accuracy, and the same for tokens drawn independently from the teacher's frequencies (onestep*).
+
+Legend: N images, L tokens.
+"""
+
+import sys
+from pathlib import Path
+
+import attrs
+import torch
+from ardistill_var.loading import load_teacher
+from ardistill_var.settings import VARTeacherSettings
+from torch import Tensor
+
+from ardistill.cli.terminal import print_table
+from ardistill.config import structure_words
+from ardistill.evaluation.fidelity import Features, features_of, frechet
+from ardistill.noise import Draw
+from ardistill.protocols import ARTeacher, Condition, FeatureNetwork, Split, WeightsFinder
+from ardistill.sampling import Marginals, teacher_tokens
+from ardistill_digits.data import Digits, folder_finder
+from ardistill_digits.features import load_features
+
+BATCH = 500
+
+
+@attrs.frozen
+class Row:
+    """One set of images: class accuracy, distance to training digits, to held-out digits."""
+
+    name: str
+    accuracy: float
+    fid_train: float
+    fid_test: float
+
+
+@attrs.frozen(eq=False)
+class Judge:
+    """Measures sets of images against n real digits of either split."""
+
+    network: FeatureNetwork
+    train: Features
+    test: Features
+    rows: list[Row] = attrs.field(factory=list)
+
+    def add(self, name: str, images_N3HW: Tensor, labels_N: Tensor) -> Features:
+        """Measures a set of images, keeps its row."""
+        features = features_of(self.network, images_N3HW)
+        self.rows.append(
+            Row(
+                name,
+                accuracy(features, labels_N),
+                frechet(features, self.train),
+                frechet(features, self.test),
+            )
+        )
+        return features
+
+
+def balanced(data: Digits, split: Split, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Real images (N, 3, 16, 16) and labels (N,), all classes alike, as in the teacher's samples.
+
+    Chance differences in how often each class occurs would count as distance: they raise the floor by a third.
+    """
+    images_N3HW, labels_N = data.images(split, Draw(seed, f"quality/{split}", 0, n + n // 2 + 100))
+    per_class = -(-n // data.n_classes)
+    kept = torch.cat([(labels_N == label).nonzero()[:per_class, 0] for label in range(data.n_classes)])
+    return images_N3HW[kept], labels_N[kept]
+
+
+def accuracy(features: Features, labels_N: Tensor) -> float:
+    """The share of images that the network takes for what they are."""
+    return float((features.logits_NZ.argmax(1) == labels_N).float().mean())
+
+
+@torch.no_grad()
+def sample(teacher: ARTeacher, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The teacher's own samples: tokens (N, L) and labels (N,), all classes alike."""
+    tokens, labels = [], []
+    for start in range(0, n, BATCH):
+        draw = Draw(seed, "quality/teacher", start, min(BATCH, n - start))
+        labels.append(draw.indices() % teacher.n_classes)
+        uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
+        tokens.append(teacher_tokens(teacher, Condition(labels[-1]), uniform_BL))
+    return torch.cat(tokens), torch.cat(labels)
+
+
+@torch.no_grad()
+def decoded(teacher: ARTeacher, tokens_NL: Tensor) -> Tensor:
+    """Tokens -> images (N, 3, 16, 16)."""
+    codes_VC = teacher.tokenizer.codebook
+    return torch.cat(
+        [teacher.tokenizer.decode(codes_VC[tokens_BL]) for tokens_BL in torch.split(tokens_NL, BATCH)]
+    )
+
+
+def quality(weights: WeightsFinder, n: int, seed: int = 0) -> list[Row]:
+    """Rows: held-out digits (whose fid_train is the floor), reconstructions, the teacher, onestep*."""
+    data, network = Digits(), load_features(weights)
+    teacher = load_teacher(VARTeacherSettings(), weights)
+    train_N3HW, _ = balanced(data, "train", n, seed)
+    test_N3HW, labels_N = balanced(data, "test", n, seed)
+    judge = Judge(network, features_of(network, train_N3HW), features_of(network, test_N3HW))
+    judge.add("real, held out", test_N3HW, labels_N)
+    tokens_NL = torch.cat(
+        [teacher.tokenizer.encode(images_B3HW) for images_B3HW in torch.split(test_N3HW, BATCH)]
+    )
+    judge.add("the same, encoded and decoded", decoded(teacher, tokens_NL), labels_N)
+    tokens_NL, labels_N = sample(teacher, n, seed)
+    judge.add("teacher", decoded(teacher, tokens_NL), labels_N)
+    marginals = Marginals.of(tokens_NL, labels_N, teacher.n_classes, len(teacher.tokenizer.codebook))
+    uniform_NL = Draw(seed, "quality/onestep", 0, n).uniform("token", teacher.layout.n_tokens)
+    judge.add("onestep*", decoded(teacher, marginals.tokens(labels_N, uniform_NL)), labels_N)
+    return judge.rows
+
+
+@attrs.frozen
+class QualityConfig:
+    """The words of this command."""
+
+    n: int = attrs.field(default=5000, validator=attrs.validators.ge(100))
+    seed: int = 0
+    weights: Path | None = None
+    """A folder that `pretrain` filled; without it, the bundled weights."""
+
+
+def main(words: list[str]) -> None:
+    config = structure_words(words, QualityConfig)
+    finder = Digits().weights if config.weights is None else folder_finder(config.weights)
+    rows = quality(finder, config.n, config.seed)
+    cells = [(row.name, f"{row.accuracy:.4f}", f"{row.fid_train:.3f}", f"{row.fid_test:.3f}") for row in rows]
+    print_table(cells, ("images", "accuracy", "FID to train", "FID to held-out"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

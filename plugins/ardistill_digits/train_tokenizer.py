@@ -1,0 +1,154 @@
+"""Training the multi-scale tokenizer.
+
+First without the quantizer, then with a codebook made by k-means from the features. Unused codes are moved. At the
+end the codes are scaled to unit deviation, so that standard normal noise fits them.
+
+Legend: B batch, b a part of the batch, C code width, H W pixels, h w sides of f_hat, L tokens, l tokens of the first
+scales, V codes.
+"""
+
+import attrs
+import torch
+from ardistill_var.config import VARTokenizerConfig
+from ardistill_var.quantizer_training import initialise_codebook, restart_codes
+from ardistill_var.tokenizer import VARTokenizer
+from ardistill_vqgan.quantizer_training import code_usage, initialise
+from torch import Tensor, nn
+
+from ardistill.noise import Draw
+from ardistill.protocols import Progress, Role
+from ardistill_digits.config import TokenizerRecipe
+from ardistill_digits.data import Digits
+from ardistill_digits.features import DigitFeatures
+from ardistill_digits.fitting import fit
+
+RESTART_EVERY = 25  # updates
+DEAD = 0.02  # of the mean usage
+MEMORY = 0.98  # decay of the usage, per update
+
+
+def tokenizer_config(recipe: TokenizerRecipe) -> VARTokenizerConfig:
+    """The recipe's sizes, with a phi of its own for every scale."""
+    return VARTokenizerConfig(
+        patch_nums=recipe.patch_nums,
+        vocab=recipe.vocab,
+        z_channels=recipe.code_width,
+        ch=recipe.ch,
+        ch_mult=recipe.ch_mult,
+        num_res_blocks=1,
+        groups=recipe.groups,
+        share_quant_resi=len(recipe.patch_nums),
+    )
+
+
+def train_tokenizer(
+    recipe: TokenizerRecipe, data: Digits, network: DigitFeatures, seed: int, progress: Progress
+) -> VARTokenizer:
+    """A trained tokenizer whose codes have unit deviation, frozen."""
+    tokenizer = VARTokenizer(tokenizer_config(recipe))
+    initialise(tokenizer, seed=seed)
+    loss = TokenizerLoss(tokenizer, recipe, data, network, seed)
+    role = Role(tokenizer, lr=recipe.lr, warmup=3_200, decay=0.0, betas=(0.9, 0.99))
+    fit(role, loss, name="tokenizer", images=recipe.images, batch=recipe.batch, seed=seed, progress=progress)
+    unit_codes(tokenizer)
+    return tokenizer.requires_grad_(False)
+
+
+@attrs.define(eq=False)
+class TokenizerLoss:
+    """The loss of one batch; keeps count of the codes in use between batches."""
+
+    tokenizer: VARTokenizer
+    recipe: TokenizerRecipe
+    data: Digits
+    network: DigitFeatures
+    seed: int
+    usage_V: Tensor | None = None
+
+    def __call__(self, draw: Draw) -> Tensor:
+        images_B3HW, _ = self.data.images("train", draw)
+        f_BChw = self.tokenizer.features(images_B3HW)
+        if draw.start < self.recipe.free_share * self.recipe.images:
+            # The small pull towards zero keeps the scale of the features bounded.
+            return self.distance(self.tokenizer.images(f_BChw), images_B3HW) + 1e-4 * f_BChw.square().mean()
+        if self.usage_V is None:
+            self.usage_V = self.begin_codebook(draw)
+        quantized = self.tokenizer.quantize(f_BChw)
+        self.mind_codes(quantized.tokens_BL, f_BChw, draw.start)
+        loss = self.distance(self.tokenizer.images(quantized.z_BCHW), images_B3HW) + quantized.loss
+        if self.recipe.coarse:
+            loss = loss + self.recipe.coarse * self.coarse(images_B3HW, f_BChw, quantized.tokens_BL, draw)
+        return loss  # type: ignore[no-any-return]
+
+    def distance(self, made_B3HW: Tensor, images_B3HW: Tensor, *, perceptual: bool = True) -> Tensor:
+        """Squared and absolute error of pixels, squared error of features."""
+        error_B3HW = made_B3HW - images_B3HW
+        distance = error_B3HW.square().mean() + self.recipe.l1 * error_B3HW.abs().mean()
+        if perceptual and self.recipe.perceptual:
+            seen_BF, real_BF = self.network(made_B3HW)[0], self.network(images_B3HW)[0]
+            distance = distance + self.recipe.perceptual * (seen_BF - real_BF).square().mean()
+        return distance
+
+    def coarse(self, images_B3HW: Tensor, f_BChw: Tensor, tokens_BL: Tensor, draw: Draw) -> Tensor:
+        """The pixel error of a quarter of the batch drawn from its first scales only, as many as `draw` says.
+
+        The gradient reaches the codes and, straight through, the features.
+        """
+        part = slice(0, max(1, len(tokens_BL) // 4))
+        sizes = self.tokenizer.step_sizes
+        n_given = sum(sizes[: 1 + int(draw.integers("coarse", len(sizes) - 1)[0])])
+        codes_blC = self.tokenizer.quantize.embedding(tokens_BL[part, :n_given])
+        z_bChw = self.tokenizer.quantize.map(codes_blC) + f_BChw[part] - f_BChw[part].detach()
+        return self.distance(self.tokenizer.images(z_bChw), images_B3HW[part], perceptual=False)
+
+    @torch.no_grad()
+    def begin_codebook(self, draw: Draw) -> Tensor:
+        """Codes by k-means, every phi the identity; returns (V,) the usage to start from."""
+        for conv in self.tokenizer.quantize.quant_resi.qresi_ls:
+            assert isinstance(conv, nn.Conv2d)
+            nn.init.dirac_(conv.weight)
+            assert conv.bias is not None
+            conv.bias.zero_()
+        sample = Draw(draw.seed, f"{draw.stream}/codebook", 0, min(2000, self.recipe.images))
+        f_BChw = self.tokenizer.features(self.data.images("train", sample)[0])
+        initialise_codebook(self.tokenizer.quantize, f_BChw, seed=self.seed)
+        return torch.full((self.recipe.vocab,), self.mean_usage())
+
+    def mean_usage(self) -> float:
+        """Uses of a code that `usage_V` settles at when all codes are used alike."""
+        return self.recipe.batch * self.tokenizer.n_tokens / self.recipe.vocab / (1 - MEMORY)
+
+    def mind_codes(self, tokens_BL: Tensor, f_BChw: Tensor, start: int) -> None:
+        """Counts the codes in use; every so often, moves those that are not."""
+        assert self.usage_V is not None
+        self.usage_V = self.usage_V * MEMORY + code_usage(tokens_BL, self.recipe.vocab)
+        update = start // self.recipe.batch
+        if update % RESTART_EVERY or start > self.recipe.restart_share * self.recipe.images:
+            return
+        moved_V = restart_codes(
+            self.tokenizer.quantize,
+            f_BChw.detach(),
+            tokens_BL,
+            seed=self.seed + update,
+            threshold=DEAD * self.mean_usage(),
+            usage_V=self.usage_V,
+        )
+        self.usage_V[moved_V] = self.mean_usage()
+
+
+@torch.no_grad()
+def unit_codes(tokenizer: VARTokenizer) -> float:
+    """Divides the codes by their deviation s and the layers around them so that nothing else changes; returns s.
+
+    Exact up to rounding: features, codes and the biases of phi shrink by s, so the same codes stay the nearest and
+    f_hat shrinks by s, which `post_quant_conv` undoes.
+    """
+    scale = float(tokenizer.codebook.std())
+    tokenizer.quantize.embedding.weight.div_(scale)
+    for conv in (tokenizer.quant_conv, *tokenizer.quantize.quant_resi.qresi_ls):
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        conv.bias.div_(scale)
+    tokenizer.quant_conv.weight.div_(scale)
+    tokenizer.post_quant_conv.weight.mul_(scale)
+    return scale

@@ -1,0 +1,267 @@
+"""Runs end to end through the command line, small enough for every change."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ardistill.__main__ import main
+from ardistill.evaluation.report import Report
+from ardistill.weights import read_weights
+
+TINY = [
+    "method=dd2",
+    "teacher=var",
+    "threads=1",
+    "method.tuning_samples=100",
+    "method.tune_head_images=32",
+    "method.tune_images=96",
+    "method.tune_batch=32",
+    "method.guidance_images=32",
+    "method.csd_images=96",
+    "method.align_guidance_images=16",
+    "method.align_images=48",
+    "method.batch=16",
+    "eval.n=100",
+    "eval.batch=100",
+    "checkpoint.every=40",
+]
+
+
+def tiny(*words: str) -> list[str]:
+    """TINY with some of its words said otherwise."""
+    keys = {word.partition("=")[0] for word in words}
+    return [*(word for word in TINY if word.partition("=")[0] not in keys), *words]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["run", *TINY, f"out={folder}"]) == 0
+    return folder
+
+
+def same_student(one: Path, other: Path) -> bool:
+    a, b = (read_weights(folder / "student.safetensors").tensors for folder in (one, other))
+    return a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
+
+
+def test_the_run_folder_holds_what_is_promised(run):
+    for name in ("config.toml", "student.safetensors", "metrics.jsonl", "samples.png", "report.json"):
+        assert (run / name).stat().st_size > 0, name
+    assert any((run / "tensorboard").iterdir())
+    assert any((run / "checkpoints").iterdir())
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {record["phase"] for record in records} == {
+        "tune-head",
+        "tune",
+        "guidance",
+        "csd",
+        "align-guidance",
+        "align",
+    }
+    left = [path.name for path in run.rglob("*") if path.name.endswith(".tmp")]
+    assert not left
+
+
+def test_the_report_has_a_row_for_each_generator(run):
+    report = Report.load(run / "report.json")
+    passes = {row.name: row.passes for row in report.rows}
+    assert passes["teacher"] == len(passes) - 2 + (passes["teacher"] - max(passes.values()))
+    assert passes["onestep*"] == 0
+    assert passes["dd2, 1 pass"] == 1
+    for row in report.rows:
+        for field in ("fid", "fid_teacher", "isc", "precision", "recall", "accuracy", "nll", "parameters"):
+            assert getattr(row, field) is not None, (row.name, field)
+        assert row.seconds_per_image
+        assert row.speedup
+    assert report.row("teacher").gap_real == pytest.approx(100)
+    assert report.row("onestep*").gap_teacher == pytest.approx(0)
+
+
+def test_tensorboard_can_read_losses_and_sample_grids(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert "csd/generator/csd" in events.Tags()["scalars"]
+    assert "samples" in events.Tags()["images"]
+
+
+def test_the_picture_is_a_picture(run):
+    with Image.open(run / "samples.png") as picture:
+        assert picture.width > 600
+        assert len(picture.convert("L").getcolors()) > 20
+
+
+def test_the_written_configuration_repeats_the_run_bit_for_bit(run, tmp_path):
+    assert main(["run", "--config", str(run / "config.toml"), f"out={tmp_path / 'again'}"]) == 0
+    assert same_student(run, tmp_path / "again")
+    ours, theirs = (Report.load(folder / "report.json") for folder in (run, tmp_path / "again"))
+    assert [row.fid for row in ours.rows] == [row.fid for row in theirs.rows]
+
+
+def test_another_seed_gives_another_student(run, tmp_path):
+    words = tiny("seed=1", "method.csd_images=32", "eval.steps=1", f"out={tmp_path / 'other'}")
+    assert main(["run", *words]) == 0
+    assert not same_student(run, tmp_path / "other")
+
+
+def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_happened(run, tmp_path):
+    """SIGKILL once there is a checkpoint, and again a little later; then `resume`."""
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "ardistill", "run"]
+    words = [*TINY, f"out={folder}"]
+    for wanted in (1, 3):
+        process = subprocess.Popen([*command, *words], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if _saved(folder) >= wanted:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.wait()
+        words = [f"resume={folder}"]
+    assert main(["run", f"resume={folder}"]) == 0
+    assert same_student(run, folder)
+
+
+def _saved(folder: Path) -> int:
+    """How many checkpoints have been written, by the newest one's image count."""
+    newest = max((folder / "checkpoints").glob("0*"), default=None, key=lambda path: path.name)
+    return 0 if newest is None else int(newest.name.split("-")[0]) // 40
+
+
+def test_samples_are_a_sheet_or_arrays_and_depend_on_seed_and_index_alone(run, tmp_path):
+    assert main(["sample", f"run={run}", f"out={tmp_path / 'a.png'}", "n=20"]) == 0
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.width > sheet.height
+    for name, words in {"b": ["batch=7"], "c": ["batch=30"], "d": ["seed=1"]}.items():
+        assert (
+            main(["sample", f"run={run}", f"out={tmp_path / name}.npz", "n=30", "classes=3,7", *words]) == 0
+        )
+    b, c, d = (np.load(tmp_path / f"{name}.npz") for name in "bcd")
+    assert b["arr_0"].shape == (30, 16, 16, 3)
+    assert b["arr_1"].tolist() == [3, 7] * 15
+    # Another batch size may round a product differently, by one grey level at most.
+    assert np.abs(b["arr_0"].astype(int) - c["arr_0"].astype(int)).max() <= 1
+    assert np.abs(b["arr_0"].astype(int) - d["arr_0"].astype(int)).max() > 50
+
+
+def test_eval_judges_other_schedules_and_leaves_the_runs_report_alone(run, tmp_path, capsys):
+    before = (run / "report.json").read_bytes()
+    out = tmp_path / "more.json"
+    assert main(["eval", f"run={run}", "steps=1,pre-trained-2-3", "n=120", "seed=4", f"out={out}"]) == 2
+    assert "steps=pre-trained-2-3" in capsys.readouterr().err
+    assert main(["eval", f"run={run}", "steps=1,2", "n=120", "seed=4", f"out={out}"]) == 0
+    assert [row.name for row in Report.load(out).rows][2:] == ["dd2, 1 pass", "dd2, 2 passes"]
+    assert (run / "report.json").read_bytes() == before
+
+
+def snapshot(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "method=dd3", "teacher=var"], "dd2"),
+        (["run", "method=dd2", "teacher=vra"], "var"),
+        (["run", "teacher=var"], "method"),
+        (["run", "method=dd2", "teacher=exact-sparse", "out={tmp}/x"], "choose a pair that fits"),
+        (["run", *tiny("method.alhpa=1", "out={tmp}/x")], "method.alpha"),
+        (["run", *tiny("method.alpha=nan", "out={tmp}/x")], "nan"),
+        (["run", *tiny("quick=flase", "out={tmp}/x")], "false"),
+        (["run", *tiny("method.score_form=sib", "out={tmp}/x")], "sid"),
+        (["run", *tiny("eval.n=0", "out={tmp}/x")], "at least 1"),
+        (["run", *tiny("method.head.width=-3", "out={tmp}/x")], "at least 1"),
+        (["run", *tiny("eval.n=12", "out={tmp}/x")], "48"),
+        (["run", *tiny("eval.steps=9", "out={tmp}/x")], "steps=9"),
+        (["run", *tiny("device=cuda:77", "out={tmp}/x")], "device=cpu"),
+        (["run", *tiny("teacher.checkpoint={tmp}/none.pth", "out={tmp}/x")], "no weights file"),
+        (["run", *tiny("teacher.checkpoint={tmp}", "out={tmp}/x")], "no weights file"),
+        (["run", *tiny("teacher.checkpoint={tmp}/page.pth", "out={tmp}/x")], "can't be read as weights"),
+        (["run", *tiny("teacher.checkpoint={tmp}/other.safetensors", "out={tmp}/x")], "var-teacher"),
+        (["run", *tiny("out={tmp}/full")], "not empty"),
+        (["run", *tiny("out={tmp}/page.pth")], "not empty"),
+        (["run", *tiny("out={tmp}/page.pth/below")], "can't be made a run folder"),
+        (["run", "resume={tmp}/full"], "not a run folder"),
+        (["run", "resume={tmp}/nowhere"], "not a run folder"),
+        (["run", "resume={run}", "seed=1"], "no other words"),
+        (["run", "--config", "{tmp}/none.toml"], "none.toml"),
+        (["run", "--config", "{tmp}/page.pth"], "page.pth"),
+        (["sample", "run={tmp}/full", "out={tmp}/a.png"], "not a run folder"),
+        (["sample", "run={run}", "out={tmp}/a.jpeg"], ".png"),
+        (["sample", "run={run}", "out={tmp}/nowhere/a.png"], "folder that is not there"),
+        (["sample", "run={run}", "out={tmp}/a.png", "classes=11"], "0..9"),
+        (["sample", "run={run}", "out={tmp}/a.png", "classes=-1"], "0..9"),
+        (["sample", "run={run}", "out={tmp}/a.png", "n=0"], "at least 1"),
+        (["sample", "run={run}", "out={tmp}/a.png", "steps=7"], "steps=7"),
+        (["eval", "run={run}", "n=-5"], "-5"),
+        (["eval", "run={run}", "out={tmp}/a.txt"], ".json"),
+        (["smaple"], "sample"),
+    ],
+)
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_half_written(words, said, run, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("dear")
+    (tmp_path / "page.pth").write_text("<!doctype html><title>404</title>")
+    weights = Path(__file__).parents[2] / "plugins/ardistill_digits/weights"
+    (tmp_path / "other.safetensors").write_bytes((weights / "features.safetensors").read_bytes())
+    before = snapshot(tmp_path)
+    assert main([word.format(tmp=tmp_path, run=run) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("ardistill: ")
+    assert said in lines[0]
+    assert snapshot(tmp_path) == before
+
+
+def test_a_folder_in_use_is_refused(run, tmp_path, capsys):
+    from ardistill.launch.folder import locked
+
+    with locked(run):
+        assert main(["run", f"resume={run}"]) == 2
+    assert "in use" in capsys.readouterr().err
+
+
+def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path, capsys):
+    import pickle
+
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "boom"),)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"weights": Bomb()}))
+    assert main(["run", *TINY, f"teacher.checkpoint={tmp_path / 'evil.pth'}", f"out={tmp_path / 'x'}"]) == 2
+    assert "can't be read as weights" in capsys.readouterr().err
+    assert not (tmp_path / "boom").exists()
+    assert not (tmp_path / "x").exists()
+
+
+def test_weights_of_another_shape_are_listed(run, tmp_path, capsys):
+    from ardistill.weights import write_weights
+
+    weights = Path(__file__).parents[2] / "plugins/ardistill_digits/weights"
+    teacher = read_weights(weights / "var-teacher.safetensors")
+    tensors = dict(teacher.tensors)
+    tensors["head.bias"] = tensors["head.bias"][:-1]
+    del tensors["pos_start"]
+    write_weights(tmp_path / "cut.safetensors", tensors, teacher.about)
+    assert (
+        main(["run", *TINY, f"teacher.checkpoint={tmp_path / 'cut.safetensors'}", f"out={tmp_path / 'x'}"])
+        == 2
+    )
+    said = capsys.readouterr().err
+    assert "pos_start is missing" in said
+    assert "head.bias is" in said
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,46 @@
+"""The figures the README and docs promise, from the commands they stand beside. Minutes each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ardistill.__main__ import main
+from ardistill.evaluation.report import Report
+from ardistill.weights import read_weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readmes_run_closes_the_gap(tmp_path):
+    assert main(["run", "method=dd2", "teacher=var", f"out={tmp_path / 'run'}"]) == 0
+    one = Report.load(tmp_path / "run" / "report.json").row("dd2, 1 pass")
+    assert one.gap_real >= 85
+    assert one.gap_teacher >= 92
+
+
+def test_a_quick_run_is_the_same_twice_and_its_digits_can_be_read(tmp_path):
+    for name in ("a", "b"):
+        assert main(["run", "method=dd2", "teacher=var", "quick=true", f"out={tmp_path / name}"]) == 0
+    a, b = (read_weights(tmp_path / name / "student.safetensors").tensors for name in "ab")
+    assert all(a[key].equal(b[key]) for key in a)
+    report = Report.load(tmp_path / "a" / "report.json")
+    assert report.row("dd2, 1 pass").accuracy > 0.8
+    assert report.row("teacher").accuracy > 0.9
+
+
+def test_the_exact_lab_keeps_its_bounds(tmp_path):
+    out = tmp_path / "exact.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "exact.py"), "method=dd2", f"out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert out.exists()
+
+
+def test_the_recipe_of_the_bundled_weights_runs(tmp_path):
+    assert main(["pretrain", "digits", f"out={tmp_path / 'made'}", "quick=true"]) == 0
+    for name in ("features", "var-tokenizer", "var-teacher"):
+        assert read_weights(tmp_path / "made" / f"{name}.safetensors").about
