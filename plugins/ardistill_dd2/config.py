@@ -34,14 +34,14 @@ class DD2Config:
 
     tuning_samples: int = attrs.field(default=12_000, validator=ge(1))
     """Teacher samples, drawn once, on which the AR-diffusion model is tuned."""
-    tune_head_images: int = attrs.field(default=6_400, validator=ge(0))
-    tune_images: int = attrs.field(default=51_200, validator=ge(1))
+    tune_head_images: int = attrs.field(default=4_800, validator=ge(0))
+    tune_images: int = attrs.field(default=64_000, validator=ge(1))
     tune_batch: int = attrs.field(default=64, validator=ge(1))
     tune_lr: float = attrs.field(default=1e-3, validator=gt(0))
 
-    guidance_images: int = attrs.field(default=4_800, validator=ge(0))
+    guidance_images: int = attrs.field(default=3_840, validator=ge(0))
     """Updates of the guidance network alone before the generator moves."""
-    csd_images: int = attrs.field(default=96_000, validator=ge(1))
+    csd_images: int = attrs.field(default=144_000, validator=ge(1))
     csd_ratio: int = attrs.field(default=3, validator=ge(1))
     """Guidance updates per generator update (K)."""
     align_guidance_images: int = attrs.field(default=0, validator=ge(0))
@@ -56,8 +56,9 @@ class DD2Config:
     """What the teacher and the guidance network are conditioned on: nearest codes, or the generator's own vectors."""
     draws: int = attrs.field(default=2, validator=ge(1))
     """Noise and time draws per token (m, G6)."""
-    t_min: float = attrs.field(default=0.02, validator=[gt(0), lt(1)])
-    t_max: float = attrs.field(default=0.98, validator=[gt(0), lt(1)])
+    t_min: float = attrs.field(default=0.2, validator=[gt(0), lt(1)])
+    t_max: float = attrs.field(default=0.95, validator=[gt(0), lt(1)])
+    """Times are uniform in t_min..t_max (G4); below 0.2 the posterior is one code, and teaches nothing."""
 
     generator_lr: float = attrs.field(default=1e-3, validator=gt(0))
     guidance_lr: float = attrs.field(default=1e-3, validator=gt(0))
@@ -82,6 +83,8 @@ class DD2Config:
         paper: dict[str, object] = {
             "head": {"width": 1024, "blocks": 4, "start_time": 1.0},
             "draws": 4,
+            "t_min": 0.02,
+            "t_max": 0.98,
             "decay": 1.0,
             "ema_cap": 0.9999,
             "tuning_samples": 1_281_167,

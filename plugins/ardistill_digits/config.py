@@ -76,7 +76,7 @@ class TeacherRecipe:
     class_drop: float = attrs.field(default=0.1, validator=SHARE)
     ema: float = attrs.field(default=0.998, validator=SHARE)
 
-    cfg: float = attrs.field(default=0.25, validator=ge(0.0))
+    cfg: float = attrs.field(default=0.0, validator=ge(0.0))
     top_p: float = attrs.field(default=0.0, validator=SHARE)
 
     @classmethod

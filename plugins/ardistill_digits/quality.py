@@ -15,7 +15,6 @@ from ardistill_var.loading import load_teacher
 from ardistill_var.settings import VARTeacherSettings
 from torch import Tensor
 
-from ardistill.cli.terminal import print_table
 from ardistill.config import structure_words
 from ardistill.evaluation.fidelity import Features, features_of, frechet
 from ardistill.noise import Draw
@@ -131,8 +130,9 @@ def main(words: list[str]) -> None:
     config = structure_words(words, QualityConfig)
     finder = Digits().weights if config.weights is None else folder_finder(config.weights)
     rows = quality(finder, config.n, config.seed)
-    cells = [(row.name, f"{row.accuracy:.4f}", f"{row.fid_train:.3f}", f"{row.fid_test:.3f}") for row in rows]
-    print_table(cells, ("images", "accuracy", "FID to train", "FID to held-out"))
+    print(f"{'images':30}  accuracy  FID to train  FID to held-out")
+    for row in rows:
+        print(f"{row.name:30}  {row.accuracy:8.4f}  {row.fid_train:12.3f}  {row.fid_test:15.3f}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_docs_on_plugins_name_every_hook_and_record():
     page = (ROOT / "docs" / "write-a-plugin.md").read_text()
     for hook in HOOKS:
         assert f"`{hook}`" in page
-    assert len(re.findall(r"^\| `ardistill_", page, re.M)) == len(KINDS)
+    assert len(re.findall(r"^\| `ardistill_", page, re.MULTILINE)) == len(KINDS)
 
 
 def test_docs_are_reached_from_the_readme():

@@ -1,0 +1,46 @@
+"""The benchmark's presets are valid words, give way to words of the user's, and its errors are one sentence."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "exact.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("exact_benchmark", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_presets_are_valid_and_give_way(benchmark):
+    for method, teachers in benchmark.PRESETS.items():
+        for teacher in teachers:
+            assert benchmark.configured([f"method={method}"], teacher).method.name == method
+    chosen = benchmark.configured(["method=dd2", "method.score_form=sid", "method.batch=7"], "sparse")
+    assert (chosen.method.settings.score_form, chosen.method.settings.batch) == ("sid", 7)
+    assert chosen.method.settings.csd_ratio == 1
+
+
+@pytest.mark.parametrize(
+    ("student", "bound", "missed"), [(0.3, 0.4, False), (0.5, 0.4, True), (9.0, None, False)]
+)
+def test_a_bound_is_missed_from_above(benchmark, student, bound, missed):
+    figure = benchmark.Figure("sparse", "total variation", student, 0.0, 1.0, bound, 1.0, 1.0)
+    assert figure.missed is missed
+
+
+def test_not_a_number_misses_its_bound(benchmark):
+    assert benchmark.Figure("sparse", "total variation", float("nan"), 0.0, 1.0, 0.4, 1.0, 1.0).missed
+
+
+@pytest.mark.parametrize("word", ["teacher=foo", "seed=-1", "method=dd3", "method.alpha=nan"])
+def test_bad_words_are_one_sentence_and_exit_2(benchmark, capsys, word):
+    assert benchmark.main([word]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
