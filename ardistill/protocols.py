@@ -255,8 +255,11 @@ class Dataset(Protocol):
     features: str
     """The registered feature network that judges this data."""
 
-    def images(self, split: Split, draw: "Draw") -> tuple[Tensor, Tensor]:
-        """As many augmented images (B, channels, H, W) in [-1, 1] and labels (B,) as `draw` names."""
+    def images(self, split: Split, draw: "Draw", labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As many augmented images (B, channels, H, W) in [-1, 1] and labels (B,) as `draw` names.
+
+        Of the given classes, one image each; without them, in the data's own proportions.
+        """
         ...
 
     def weights(self, name: str) -> Path | None:

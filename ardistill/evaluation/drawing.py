@@ -81,18 +81,18 @@ class Easel:
             self.progress.advance(start + len(draw), self.n, f"evaluating {stream}")
 
     def real(self, dataset: Dataset, split: Split) -> tuple[Features, Tensor]:
-        """Features of n real images of the split, and those to show; black where a class did not come up."""
-        features: list[Features] = []
-        shown = torch.full((self.lines, self.columns, *dataset.image_shape), -1.0)
-        filled = [0] * self.columns
+        """Features of n real images of the split, classes in turn as in the samples, and those to show."""
+        features, shown = [], []
         for draw in self._batches(f"real/{split}"):
-            images_BCHW, labels_B = dataset.images(split, draw)
+            images_BCHW, _ = dataset.images(split, draw, self.labels(draw))
             features.append(self.extract(images_BCHW))
-            for row, label in enumerate(labels_B.tolist()):
-                if label < self.columns and filled[label] < self.lines:
-                    shown[filled[label], label] = images_BCHW[row].cpu()
-                    filled[label] += 1
-        return Features.join(features), shown.flatten(0, 1)
+            shown.append(images_BCHW[self._is_shown(draw)].cpu())
+        return Features.join(features), torch.cat(shown)
+
+    def _is_shown(self, draw: Draw) -> Tensor:
+        """(B,) bool: whether the draw's images are among those to show."""
+        line_B = draw.indices() // self.teacher.n_classes
+        return (line_B < self.lines) & (self.labels(draw) < self.columns)
 
     def drawn(self, candidate: Candidate, stream: str) -> Drawn:
         """N samples of the candidate from the given stream of randomness."""
@@ -104,8 +104,7 @@ class Easel:
             features.append(self.extract(images_BCHW))
             labels.append(labels_B.cpu())
             nats.append(negative_log_likelihood(self.teacher, Condition(labels_B), tokens_BL).double().cpu())
-            line_B = draw.indices() // self.teacher.n_classes
-            shown.append(images_BCHW[(line_B < self.lines) & (labels_B < self.columns)].cpu())
+            shown.append(images_BCHW[self._is_shown(draw)].cpu())
         joined = Features.join(features)
         right_N = joined.logits_NZ.argmax(1) == torch.cat(labels)
         return Drawn(joined, right_N.double().mean().item(), torch.cat(nats).mean().item(), torch.cat(shown))

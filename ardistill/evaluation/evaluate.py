@@ -90,6 +90,15 @@ def _with_speed(row: Row, speed: Speed, teacher: Speed | None) -> Row:
     )
 
 
+def _with_latency(row: Row, alone: Speed, teacher: Speed | None) -> Row:
+    return attrs.evolve(
+        row,
+        latency=alone.seconds,
+        latency_range=(alone.fastest, alone.slowest),
+        latency_speedup=None if teacher is None else teacher.seconds / alone.seconds,
+    )
+
+
 def _with_gaps(row: Row, baseline: Row, teacher: Row) -> Row:
     return attrs.evolve(
         row,
@@ -113,7 +122,7 @@ def evaluate(
     columns: int = 10,
     lines: int = 2,
     speed_batch: int = 64,
-    repeats: int = 5,
+    repeats: int = 9,
 ) -> Evaluation:
     """One row for each candidate, in their order, from `n` images each.
 
@@ -157,20 +166,21 @@ def evaluate(
         rows = {name: _with_gaps(row, *ends) for name, row in rows.items()}
     lap("distances")
     if repeats:
-        speeds = _measure(candidates, easel, speed_batch, repeats)
-        slow = None if yardstick is None else speeds[yardstick.name]
-        rows = {name: _with_speed(row, speeds[name], slow) for name, row in rows.items()}
+        for size, noted in ((speed_batch, _with_speed), (1, _with_latency)):
+            speeds = _measure(candidates, easel, size, repeats)
+            slow = None if yardstick is None else speeds[yardstick.name]
+            rows = {name: noted(row, speeds[name], slow) for name, row in rows.items()}
         lap("speed")
     protocol = {
         "reference": f"{dataset.name}/{reference}",
         "held_out": f"{dataset.name}/test",
         "n": n,
-        "labels": f"balanced: image i shows class i mod {teacher.n_classes}",
+        "labels": f"balanced: image i, real or drawn, shows class i mod {teacher.n_classes}",
         "features": network.name,
         "images": "rounded to bytes, not resized",
         "guidance": attrs.asdict(teacher.guidance),
         "floor": floor,
-        "speed": f"generating and decoding {speed_batch} images, median of {repeats} repeats taken in turn",
+        "speed": f"generating and decoding {speed_batch} images, or one; median of {repeats} repeats taken in turn",
     }
     samples = {REAL: shown_NCHW} | {name: each.shown_NCHW for name, each in drawn.items()}
     return Evaluation(

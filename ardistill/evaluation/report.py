@@ -27,8 +27,9 @@ class Row:
     `fid`, `precision` and `recall` are against the real images of `protocol["reference"]`, `fid_test`
     against held-out ones, `fid_teacher` against the teacher's samples (the teacher's own: a second,
     independent draw). `isc` and `accuracy` (0..1) come from the feature network's logits, `nll` is in nats
-    per token, `passes` counts evaluations of a transformer, `seconds_range` is the fastest and slowest
-    repeat, gaps are in per cent.
+    per token, `passes` counts evaluations of a transformer, gaps are in per cent. `seconds_per_image` and its
+    `speedup` over the teacher are at the protocol's batch size, `latency` and `latency_speedup` are of one
+    image alone; ranges go from the fastest to the slowest repeat.
     """
 
     name: str
@@ -45,6 +46,9 @@ class Row:
     seconds_per_image: float | None = None
     seconds_range: tuple[float, float] | None = None
     speedup: float | None = None
+    latency: float | None = None
+    latency_range: tuple[float, float] | None = None
+    latency_speedup: float | None = None
     gap_real: float | None = None
     gap_teacher: float | None = None
 

@@ -13,7 +13,10 @@ from ardistill.evaluation.report import Row
 
 WIDTH = 110
 MISSING = "-"
-CAPTION = "FID to real, held-out (test) and the teacher's images; gap: 0 is the baseline, 100 the teacher"
+CAPTION = (
+    "FID to real, held-out (test) and the teacher's images; gap: 0 is the baseline, 100 the teacher;\n"
+    "ms an image in a batch and alone; speed: alone, over the teacher"
+)
 
 
 def _score(value: float) -> str:
@@ -60,8 +63,9 @@ COLUMNS = (
     _Column("acc %", "accuracy", lambda share: f"{100 * share:.1f}"),
     _Column("NLL", "nll", "{:.2f}".format),
     _Column("params", "parameters", _count, always=False),
-    _Column("ms/img", "seconds_per_image", _milliseconds),
-    _Column("speed", "speedup", "{:.1f}x".format),
+    _Column("ms/img", "seconds_per_image", _milliseconds, always=False),
+    _Column("alone", "latency", _milliseconds),
+    _Column("speed", "latency_speedup", "{:.1f}x".format),
 )
 
 
@@ -69,7 +73,7 @@ def table(rows: Sequence[Row], width: int = WIDTH) -> Table:
     """The rows as a rich table; below a `width` of 110 the less telling columns are left to the report."""
     columns = [column for column in COLUMNS if column.always or width >= WIDTH]
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    made.add_column("", no_wrap=True, overflow="ellipsis", max_width=20)
+    made.add_column("", no_wrap=True, overflow="ellipsis", max_width=18)
     for column in columns:
         made.add_column(column.heading, justify="right", no_wrap=True)
     for row in rows:

@@ -55,7 +55,7 @@ class AdaLNHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x_NC: Tensor, t_N: Tensor, feature_ND: Tensor) -> Tensor:
-        """`feature_ND` may lack leading draw dimensions that `x_NC` and `t_N` have."""
+        """`t_N` and `feature_ND` broadcast against `x_NC`: one time for all, one feature for all draws of a token."""
         feature_NW = self.from_feature(F.layer_norm(feature_ND, feature_ND.shape[-1:], eps=1e-6))
         context_NW = F.silu(self.from_time(time_features(t_N)) + feature_NW)
         y_NW = self.from_latent(x_NC)

@@ -49,10 +49,12 @@ class ARDiffusion(nn.Module):
 
     def generate(self, noise_BLC: Tensor, condition: Condition) -> Tensor:
         """(B, L, C): x0 = x_t - t v at the start time, the trunk reading the noise itself (DD2, section 3.3)."""
-        t_BL = noise_BLC.new_full(noise_BLC.shape[:-1], self.start_time)
+        t_11 = noise_BLC.new_full(
+            (1, 1), self.start_time
+        )  # one time for all tokens, so its features are made once
         x_BLC = self.start_time * noise_BLC
-        velocity_BLC = self.velocity(x_BLC, t_BL, self.features(noise_BLC, condition))
-        return mean_from_velocity(x_BLC, t_BL, velocity_BLC)
+        velocity_BLC = self.velocity(x_BLC, t_11, self.features(noise_BLC, condition))
+        return mean_from_velocity(x_BLC, t_11, velocity_BLC)
 
     @torch.no_grad()
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:

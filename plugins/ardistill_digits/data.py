@@ -1,6 +1,6 @@
 """The handwritten digits as a `Dataset`: 8x8 scans, enlarged to 16x16 and turned, moved and sheared a little.
 
-Legend: B batch, N all scans of a split, H W pixels. Images are grey, in three equal channels, in [-1, 1].
+Legend: Z classes, B batch, N all scans of a split, H W pixels. Images are grey, in three equal channels, in [-1, 1].
 Credit: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, CC BY 4.0 (README.md).
 """
 
@@ -87,10 +87,19 @@ class Digits:
     image_shape = (3, SIDE, SIDE)
     features = "digits"
 
-    def images(self, split: Split, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Image n is the scan and the warp that `draw` gives n: (B, 3, 16, 16) in [-1, 1] and labels (B,)."""
+    def images(self, split: Split, draw: Draw, labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Image n is the scan and the warp that `draw` gives n: (B, 3, 16, 16) in [-1, 1] and labels (B,).
+
+        With `labels_B` the scans are of those classes.
+        """
         ink_N1HW, label_N = scans(split)
-        chosen_B = draw.integers("scan", len(label_N))
+        if labels_B is None:
+            chosen_B = draw.integers("scan", len(label_N))
+        else:
+            counts_Z = torch.bincount(label_N, minlength=self.n_classes)
+            first_Z = counts_Z.cumsum(0) - counts_Z
+            rank_B = (draw.uniform("rank").cpu() * counts_Z[labels_B.cpu()]).long()
+            chosen_B = label_N.argsort(stable=True)[first_Z[labels_B.cpu()] + rank_B]
         unit_B6 = draw.uniform("warp", 6)
         device = unit_B6.device
         images_B3HW = render(ink_N1HW[chosen_B.cpu()], warps(unit_B6.cpu()))

@@ -64,10 +64,8 @@ def balanced(data: Digits, split: Split, n: int, seed: int) -> tuple[Tensor, Ten
 
     Chance differences in how often each class occurs would count as distance: they raise the floor by a third.
     """
-    images_N3HW, labels_N = data.images(split, Draw(seed, f"quality/{split}", 0, n + n // 2 + 100))
-    per_class = -(-n // data.n_classes)
-    kept = torch.cat([(labels_N == label).nonzero()[:per_class, 0] for label in range(data.n_classes)])
-    return images_N3HW[kept], labels_N[kept]
+    draw = Draw(seed, f"quality/{split}", 0, n)
+    return data.images(split, draw, draw.indices() % data.n_classes)
 
 
 def accuracy(features: Features, labels_N: Tensor) -> float:

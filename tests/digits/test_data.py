@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from ardistill_digits.data import HOME, Digits, scans
+from ardistill_digits.features import load_features
 from sklearn.datasets import load_digits
 
 from ardistill.noise import Draw
@@ -69,3 +70,14 @@ def test_digits_is_a_dataset() -> None:
     data: Dataset = Digits()
     assert data.n_classes == 10
     assert data.weights("no/such") is None
+
+
+def test_images_of_given_classes_are_of_those_classes() -> None:
+    data = Digits()
+    given = torch.arange(3000) % 10
+    images, labels = data.images("test", draw(0, 3000), given)
+    assert torch.equal(labels, given)
+    network = load_features(data.weights)
+    assert float((network(images)[1].argmax(1) == given).float().mean()) > 0.97
+    part, _ = data.images("test", draw(1000, 50), given[1000:1050])
+    torch.testing.assert_close(part, images[1000:1050])

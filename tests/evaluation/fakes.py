@@ -82,8 +82,8 @@ class FakeDataset:
     def __init__(self, teacher):
         self.teacher = teacher
 
-    def images(self, split, draw):
-        labels_B = draw.integers("label", Z)
+    def images(self, split, draw, labels_B=None):
+        labels_B = draw.integers("label", Z) if labels_B is None else labels_B
         images = self.teacher.tokenizer.decode(
             self.teacher.tokenizer.codebook[self.teacher.sample(labels_B, draw)]
         )

@@ -45,7 +45,7 @@ def test_rows_hold_what_a_direct_computation_gives():
 
     network = FakeFeatures()
     real, held_out = (
-        FakeDataset(TEACHER).images(split, Draw(0, f"eval/real/{split}", 0, 400))[0]
+        FakeDataset(TEACHER).images(split, Draw(0, f"eval/real/{split}", 0, 400), labels)[0]
         for split in ("train", "test")
     )
     teacher_images = images(CANDIDATES[0], "teacher")
@@ -110,8 +110,8 @@ def test_samples_show_one_image_of_each_class_line_by_line():
     class Telling(FakeDataset):
         """Every pixel tells the label."""
 
-        def images(self, split, draw):
-            labels = draw.integers("label", Z)
+        def images(self, split, draw, labels_B=None):
+            labels = draw.integers("label", Z) if labels_B is None else labels_B
             noise = draw.uniform("x", 1, 4, 4) * 0.1
             return labels.reshape(-1, 1, 1, 1) * 0.5 - 0.5 + noise, labels
 

@@ -114,7 +114,9 @@ WIDE = row(
     nll=15.2,
     parameters=336_123_456,
     seconds_per_image=0.000717,
-    speedup=112.3,
+    speedup=11.3,
+    latency=0.0123,
+    latency_speedup=112.3,
     gap_real=-112.31,
     gap_teacher=100.0,
     accuracy=1.0,
@@ -129,10 +131,10 @@ def test_table_elsewhere_is_plain_and_fits():
     lines = text.splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert lines[0].split() == " ".join(column.heading for column in COLUMNS).split()
-    short = "student 1 0.500 - 0.500 - - 0.500 0.50 0.50 50.0 - - - -"
-    wide = "1 115.1 -112.3 115.6 112.6 100.0 115.3 0.50 0.50 100.0 15.20 336M 0.717 112.3x"
+    short = "student 1 0.500 - 0.500 - - 0.500 0.50 0.50 50.0 - - - - -"
+    wide = "1 115.1 -112.3 115.6 112.6 100.0 115.3 0.50 0.50 100.0 15.20 336M 0.717 12.3 112.3x"
     assert lines[1].split() == short.split()
-    assert lines[2].split()[-14:] == wide.split()
+    assert lines[2].split()[-15:] == wide.split()
 
 
 def test_table_on_a_narrow_terminal_leaves_columns_out(monkeypatch):
