@@ -16,9 +16,9 @@ from ardistill.cli import VERBS
 from ardistill.errors import ArdistillError, ConfigError
 from ardistill.wording import did_you_mean, listed, printable, shown
 
-# Threads that wait for work sleep. Spinning, OpenMP's default, makes small networks four times slower as soon as
-# anything else runs on the machine. It is read when torch is loaded, which happens later.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait for work spin a little, then sleep. Spinning for long, OpenMP's default, makes small networks
+# four times slower as soon as anything else runs on the machine. It is read when torch is loaded, which happens later.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 HELP = ("--help", "-h", "help")
 INTERRUPTED = 130
@@ -41,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; keep the interpreter's own flush at exit from saying so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        reason = printable(f"{where}{error.strerror or error}")
+        print(f"ardistill: the system refused a file ({reason}); nothing finished is lost", file=sys.stderr)
+        return ArdistillError.exit_code
     return code
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ardistill.errors import ConfigError
 from ardistill.flow import nearest_code
 from ardistill.protocols import ARTeacher, Condition, Draw, StepLayout, Student
+from ardistill.wording import shown
 
 
 def categorical(log_p_NV: Tensor, uniform_N: Tensor) -> Tensor:
@@ -68,6 +69,8 @@ class Schedule:
     """
 
     moves: tuple[Jump | Redraw, ...]
+    words: str = ""
+    """What `steps=` said."""
 
     @property
     def passes(self) -> int:
@@ -76,10 +79,9 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        return "+".join(
-            f"jump{move.start}" if isinstance(move, Jump) else f"teacher{move.first}-{move.last}"
-            for move in self.moves
-        )
+        """How a report calls it: "2 passes", or the words of a schedule that has a name of its own."""
+        passes = f"{self.passes} pass{'es' * (self.passes > 1)}"
+        return passes if self.words.isdigit() or not self.words else self.words
 
 
 def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
@@ -90,15 +92,15 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
     teacher emits steps n..m-1 (from 1, as DD1 counts), then the student's jump from there if it knows one.
     """
     n_steps = layout.n_steps
-    if words.isascii() and words.isdigit():
+    if re.fullmatch(r"[0-9]{1,6}", words):
         passes = int(words)
         if passes >= 1 and len(student.starts) >= passes:
-            return Schedule(tuple(Jump(start) for start in student.starts[:passes]))
+            return Schedule(tuple(Jump(start) for start in student.starts[:passes]), words)
         if len(student.starts) == 1 and 2 <= passes <= n_steps:
-            return Schedule((Jump(0), Redraw(n_steps - passes + 1, n_steps)))
+            return Schedule((Jump(0), Redraw(n_steps - passes + 1, n_steps)), words)
         most = n_steps if len(student.starts) == 1 else len(student.starts)
         raise ConfigError(f"steps={words} is not possible here: this student takes 1 to {most} steps")
-    if match := re.fullmatch(r"pre-trained-(\d+)-(\d+)", words):
+    if match := re.fullmatch(r"pre-trained-([0-9]{1,6})-([0-9]{1,6})", words):
         first, last = int(match[1]) - 1, int(match[2]) - 1
         if not 0 <= first < last <= n_steps:
             raise ConfigError(
@@ -111,8 +113,8 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
             )
         head = (Jump(0),) if first else ()
         tail = (Jump(last),) if last < n_steps else ()
-        return Schedule((*head, Redraw(first, last), *tail))
-    raise ConfigError(f"steps={words!r} is not a schedule; give a number of steps, or pre-trained-n-m")
+        return Schedule((*head, Redraw(first, last), *tail), words)
+    raise ConfigError(f"steps={shown(words)} is not a schedule; give a number of steps, or pre-trained-n-m")
 
 
 @torch.no_grad()

@@ -134,8 +134,8 @@ class StudentSpec:
 class Role:
     """A network under training and how it is optimised. Learning rates rise linearly, then fall as a cosine.
 
-    `decay` is the share of `lr` left at the end of the phase (1 keeps it constant), `warmup` and the EMA's schedule
-    count this role's own updates.
+    `warmup` counts images of the phase, `decay` is the share of `lr` left at its end (1 keeps it constant), and
+    the EMA's schedule counts this role's own updates.
     """
 
     module: nn.Module

@@ -4,9 +4,10 @@ A verb's module has a docstring, which is its `--help`; `SUMMARY`, one line; and
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ardistill.errors import ConfigError
-from ardistill.wording import did_you_mean
+from ardistill.wording import did_you_mean, shown
 
 VERBS = {
     "run": "ardistill.cli.run",
@@ -47,3 +48,15 @@ def refuse_rest(words: Sequence[str], options: Sequence[str]) -> None:
     if words:
         known = did_you_mean(words[0], options) or f"; known: {', '.join(options)}"
         raise ConfigError(f"unknown word {words[0]!r}{known}")
+
+
+def check_output(out: Path) -> None:
+    """Whether a file can be put there, asked before the work that makes it."""
+    try:
+        fits, taken = out.parent.is_dir(), out.is_dir()
+    except OSError as error:
+        raise ConfigError(f"out={shown(str(out))} is no file's name ({error.strerror})") from error
+    if not fits:
+        raise ConfigError(f"out={out} lies in a folder that is not there; make {out.parent} first")
+    if taken:
+        raise ConfigError(f"out={out} is a directory; give a file")

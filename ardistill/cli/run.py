@@ -17,6 +17,7 @@ import attrs
 from ardistill.cli import take_option
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import RunConfig, dump_toml, load
+from ardistill.config.section import absolute
 from ardistill.errors import ConfigError
 from ardistill.launch import folder as folders
 from ardistill.plugins import Registry, discover
@@ -35,7 +36,7 @@ def main(words: list[str]) -> int:
     else:
         config = _configured(words, registry)
         out = config.out or folders.free_folder(Path("runs"), f"{config.method.name}-{config.teacher.name}")
-        config = attrs.evolve(config, out=out)
+        config = absolute(attrs.evolve(config, out=out))
 
     # torch is imported only once the words make sense.
     from ardistill.evaluation.table import print_table

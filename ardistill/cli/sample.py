@@ -11,11 +11,11 @@ OpenAI's evaluation suite has it.
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, le
 
+from ardistill.cli import check_output
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import structure_words
-from ardistill.errors import ConfigError
 from ardistill.plugins import discover
 
 SUMMARY = "draw images from a trained student"
@@ -30,7 +30,7 @@ class SampleWords:
     n: int = attrs.field(default=100, validator=ge(1))
     classes: tuple[int, ...] = ()
     steps: str = "1"
-    seed: int = attrs.field(default=0, validator=ge(0))
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
     batch: int = attrs.field(default=250, validator=gt(0))
 
     @out.validator
@@ -41,10 +41,7 @@ class SampleWords:
 
 def main(words: list[str]) -> int:
     given = structure_words(words, SampleWords)
-    if not given.out.parent.is_dir():
-        raise ConfigError(
-            f"out={given.out} lies in a folder that is not there; make {given.out.parent} first"
-        )
+    check_output(given.out)
 
     from ardistill.launch.draw import draw_images, save_images
     from ardistill.launch.trained import open_run

@@ -122,7 +122,7 @@ def _choose(field: "attrs.Attribute[Any]", layers: Sequence[Layer], registry: Re
             below = [Layer({}, old.quick) for old in below]
         name = chosen
         below.append(Layer({k: v for k, v in values.items() if k != "name"}, layer.quick))
-    name = name or field.metadata["default"]
+    name = field.metadata["default"] if name is None else name
     if name is None:
         raise ConfigError(f"{key} is missing; write {key}=NAME, known: {listed(registry.names(kind))}")
     cls = registry.config_class(kind, name) or NoSettings

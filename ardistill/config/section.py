@@ -25,6 +25,16 @@ def section_of(kind: str, default: str | None = None) -> dict[str, str | None]:
     return {"kind": kind, "default": default}
 
 
+def absolute(value: Any) -> Any:
+    """A configuration with every path made absolute, so that it means the same from any folder."""
+    if isinstance(value, Path):
+        return value.absolute()
+    if isinstance(value, Section) or attrs.has(type(value)):
+        names = [field.name for field in attrs.fields(type(value)) if field.init]
+        return attrs.evolve(value, **{name: absolute(getattr(value, name)) for name in names})
+    return value
+
+
 def plain(value: object) -> Any:
     """What TOML can hold: classes become dicts, a `Section` one dict with its name, None the text "none"."""
     if isinstance(value, Section):

@@ -22,5 +22,5 @@ def read_toml(path: Path) -> Tree:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {printable(str(path))}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, not TOML, or a number without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number without end
         raise ConfigError(f"{printable(str(path))} is not a TOML file: {printable(str(error))}") from error

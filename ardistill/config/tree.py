@@ -19,7 +19,7 @@ class EvalConfig:
     """Images that each row of the report is measured on."""
     batch: int = attrs.field(default=250, validator=ge(1))
     steps: tuple[str, ...] = ()
-    """Schedules to judge, e.g. 1,2,pre-trained-2-3; without any, each number of passes up to four."""
+    """Schedules to judge, e.g. 1,2,pre-trained-4-5; without any, each number of passes up to four."""
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, object]]:
@@ -47,7 +47,7 @@ class RunConfig:
     out: Path | None = None
     """The run folder; a new one under runs/ where none is given."""
     device: str = attrs.field(default="auto")
-    threads: int = attrs.field(default=0, validator=ge(0))
+    threads: int = attrs.field(default=0, validator=[ge(0), le(4096)])
     """CPU threads; 0 is one for each core."""
     quick: bool = False
 

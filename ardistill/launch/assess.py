@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ardistill.config import RunConfig
 from ardistill.config.section import plain
+from ardistill.errors import ConfigError
 from ardistill.evaluation.drawing import Candidate, Generate
 from ardistill.evaluation.evaluate import Evaluation, evaluate
 from ardistill.evaluation.grid import Strip, png, sample_grid
@@ -70,9 +71,7 @@ def _student(name: str, plan: Schedule, student: Student, teacher: ARTeacher) ->
         return generate(plan, student, teacher, Condition(labels_B), draw)
 
     made: Generate = draw_latents
-    return Candidate(
-        f"{name}, {plan.passes} pass{'es' * (plan.passes > 1)}", plan.passes, made, _parameters(student)
-    )
+    return Candidate(f"{name}, {plan.name}", plan.passes, made, _parameters(student))
 
 
 def assess(
@@ -102,7 +101,11 @@ def plans_of(words: Sequence[str], student: Student, teacher: ARTeacher) -> tupl
     if not words:
         most = len(student.starts) if len(student.starts) > 1 else teacher.layout.n_steps
         words = [str(passes) for passes in range(1, min(most, 4) + 1)]
-    return tuple(schedule(word, student, teacher.layout) for word in words)
+    plans = tuple(schedule(word, student, teacher.layout) for word in words)
+    twice = [plan.name for index, plan in enumerate(plans) if plan.name in {p.name for p in plans[:index]}]
+    if twice:
+        raise ConfigError(f"steps names {twice[0]} twice; give each schedule once")
+    return plans
 
 
 def report_of(

@@ -1,5 +1,7 @@
 """One run, from a configuration to a trained student, its report and its picture."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import attrs
@@ -7,6 +9,7 @@ import torch
 from torchvision.utils import make_grid
 
 from ardistill.config import RunConfig
+from ardistill.config.section import plain
 from ardistill.evaluation.fidelity import check_enough
 from ardistill.evaluation.report import Report
 from ardistill.launch.assess import assess, plans_of, report_of, save_picture
@@ -21,6 +24,13 @@ from ardistill.training.journal import Journal
 from ardistill.training.loop import Trainer
 
 _GRID_LINES = 4
+
+
+def _fingerprint(config: RunConfig) -> str:
+    """What must not change between the sessions of a run."""
+    told = plain(config)
+    words = json.dumps([told[key] for key in ("method", "teacher", "data", "seed")], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 @attrs.frozen(eq=False)
@@ -46,7 +56,9 @@ class Job:
     def run(self, progress: Progress, command: str) -> Report:
         """Trains from wherever the folder's newest checkpoint stands, then evaluates."""
         self.method.prepare(progress)
-        checkpoints = Checkpoints(self.folder / "checkpoints", self.config.checkpoint.keep)
+        checkpoints = Checkpoints(
+            self.folder / "checkpoints", self.config.checkpoint.keep, _fingerprint(self.config)
+        )
         found = checkpoints.latest()
         journal = Journal(self.folder, start=found[1].total_images if found else 0)
         try:

@@ -28,9 +28,8 @@ def create(folder: Path, config_toml: str) -> Path:
     """A new run folder with its configuration; refuses one that already holds something."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunFolderError(
-                f"{folder} exists and is not empty; give another out=DIR, or go on with resume={folder}"
-            )
+            hint = f", or go on with resume={folder}" if (folder / CONFIG).is_file() else ""
+            raise RunFolderError(f"{folder} exists and is not empty; give another out=DIR{hint}")
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / CONFIG, config_toml)
     except (OSError, ValueError) as error:

@@ -82,7 +82,11 @@ def load_student(path: Path, teacher: ARTeacher, registry: Registry) -> Student:
     offer, settings = file.about.get("offer"), file.about.get("settings")
     if file.about.get("kind") != "student" or not isinstance(offer, str) or not isinstance(settings, dict):
         raise WeightsError(f"{path} is not a student's file; expected the student.safetensors of a run")
-    student: Any = registry.load("student", offer)(settings, teacher)
+    rebuild: Any = registry.load("student", offer)
+    try:
+        student = rebuild(settings, teacher)
+    except Exception as error:  # the settings come from the file
+        raise WeightsError(f"{path} describes a student that can't be built from this teacher") from error
     load_strict(student, file, f"a {offer} student of this teacher")
     made: Student = student.eval()
     return made

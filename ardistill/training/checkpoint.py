@@ -12,14 +12,17 @@ from pathlib import Path
 
 import attrs
 import cattrs
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ardistill.errors import RunFolderError
 from ardistill.files import fsync_folder, write_atomic
 from ardistill.training.optimise import Optimiser
+from ardistill.wording import message_of
 
 _MODULES, _OPTIMISERS, _STATE = "modules.safetensors", "optimisers.safetensors", "state.json"
+_FILES = (_MODULES, _OPTIMISERS)
 
 
 @attrs.frozen
@@ -54,30 +57,54 @@ def _digest(path: Path) -> str:
 
 
 @attrs.frozen
+class _Manifest:
+    """state.json: the position, and the sha256 of everything else, the position's own words included."""
+
+    position: Position
+    fingerprint: str
+    sha256: Mapping[str, str]
+
+    def own_digest(self) -> str:
+        words = json.dumps([cattrs.unstructure(self.position), self.fingerprint], sort_keys=True)
+        return hashlib.sha256(words.encode()).hexdigest()
+
+
+@attrs.frozen
 class Checkpoints:
-    """The checkpoints of a run folder; the newest `keep` stay."""
+    """The checkpoints of a run folder; the newest `keep` stay.
+
+    `fingerprint` stands for the configuration that made them; another one's are refused.
+    """
 
     folder: Path
     keep: int = 2
+    fingerprint: str = ""
 
     def save(
         self, position: Position, modules: Mapping[str, nn.Module], optimisers: Mapping[str, Optimiser]
     ) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"{position.total_images:012d}-{position.phase}"
         aside = self.folder / f".{final.name}.tmp"
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        save_file(flatten(modules), aside / _MODULES)
+        aside.mkdir(parents=True)
         states = {
             f"{role}.{key}": value.cpu().contiguous()
             for role, optimiser in optimisers.items()
             for key, value in optimiser.state().items()
         }
-        save_file(states, aside / _OPTIMISERS)
-        hashes = {name: _digest(aside / name) for name in (_MODULES, _OPTIMISERS)}
-        manifest = {"position": cattrs.unstructure(position), "sha256": hashes}
-        write_atomic(aside / _STATE, json.dumps(manifest, indent=1))
+        try:
+            save_file(flatten(modules), aside / _MODULES)
+            save_file(states, aside / _OPTIMISERS)
+        except SafetensorError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise RunFolderError(
+                f"a checkpoint can't be written to {self.folder} ({message_of(error)}); the ones before it are whole: "
+                "make room, then run resume=DIR"
+            ) from error
+        hashes = {name: _digest(aside / name) for name in _FILES}
+        manifest = _Manifest(position, self.fingerprint, hashes)
+        hashes[_STATE] = manifest.own_digest()
+        write_atomic(aside / _STATE, json.dumps(cattrs.unstructure(manifest), indent=1))
         fsync_folder(aside)
         if final.exists():
             shutil.rmtree(final)
@@ -95,20 +122,31 @@ class Checkpoints:
         """The newest checkpoint whose files are what its manifest says, or None where there is none at all."""
         damaged = []
         for path in self._newest_first():
-            try:
-                manifest = json.loads((path / _STATE).read_text())
-                whole = all(_digest(path / name) == digest for name, digest in manifest["sha256"].items())
-                position = cattrs.structure(manifest["position"], Position)
-            except (OSError, ValueError, KeyError, cattrs.BaseValidationError):
-                whole = False
-            if whole:
-                return path, position
-            damaged.append(path.name)
+            manifest = _verified(path)
+            if manifest is None:
+                damaged.append(path.name)
+            elif manifest.fingerprint != self.fingerprint:
+                raise RunFolderError(
+                    f"{path} was made under another configuration; put config.toml back as it was, or start anew with "
+                    "run --config"
+                )
+            else:
+                return path, manifest.position
         if damaged:
             raise RunFolderError(
                 f"every checkpoint in {self.folder} is damaged ({', '.join(damaged)}); start a new run with out=DIR"
             )
         return None
+
+
+def _verified(path: Path) -> _Manifest | None:
+    """The manifest of a checkpoint that is whole."""
+    try:
+        manifest = cattrs.structure(json.loads((path / _STATE).read_text()), _Manifest)
+        found = {name: _digest(path / name) for name in _FILES} | {_STATE: manifest.own_digest()}
+    except Exception:  # whatever a damaged file makes its reader raise
+        return None
+    return manifest if found == dict(manifest.sha256) else None
 
 
 def restore(path: Path, modules: Mapping[str, nn.Module]) -> None:

@@ -16,7 +16,7 @@ class Journal:
     def __init__(self, folder: Path, start: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
         if self.path.exists():
-            lines = self.path.read_text().splitlines(keepends=True)
+            lines = self.path.read_text(errors="replace").splitlines(keepends=True)
             write_atomic(self.path, "".join(line for line in lines if _images(line) <= start))
         self._file = self.path.open("a", buffering=1)
         self._events = SummaryWriter(folder / "tensorboard", purge_step=start)

@@ -105,7 +105,7 @@ class Trainer:
                 bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
                 raise TrainingError(
                     f"the loss {bad} of role {role} is not finite in phase {phase.name} at image {images}; "
-                    "the last checkpoint is intact: lower the learning rate and run again"
+                    "no weight moved: lower the learning rate, or look at the teacher"
                 )
             total.backward()  # type: ignore[no-untyped-call]
             norm = optimiser.step(images, phase.images)

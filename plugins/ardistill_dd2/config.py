@@ -1,4 +1,4 @@
-"""The words of DD2, with the papers' sizes as presets. Gaps the paper leaves are marked G1..G16 in docs/methods.md."""
+"""The words of DD2, with the papers' sizes as presets. docs/dd2.md tells which gaps of the paper they fill."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,7 +17,7 @@ class HeadConfig:
     width: int = attrs.field(default=96, validator=ge(1))
     blocks: int = attrs.field(default=2, validator=ge(1))
     start_time: float = attrs.field(default=0.7, validator=[gt(0), le(1)])
-    """Where the generator enters the flow: it reads x_t = t eps at this t. The paper implies 1 (G7)."""
+    """Where the generator enters the flow: it reads x_t = t eps at this t. The paper implies 1."""
 
 
 def _betas(_: object, field: "attrs.Attribute[tuple[float, float]]", value: tuple[float, float]) -> None:
@@ -55,10 +55,10 @@ class DD2Config:
     prefix: Prefix = "snapped"
     """What the teacher and the guidance network are conditioned on: nearest codes, or the generator's own vectors."""
     draws: int = attrs.field(default=2, validator=ge(1))
-    """Noise and time draws per token (m, G6)."""
+    """Noise and time draws per token (m)."""
     t_min: float = attrs.field(default=0.2, validator=[gt(0), lt(1)])
     t_max: float = attrs.field(default=0.95, validator=[gt(0), lt(1)])
-    """Times are uniform in t_min..t_max (G4); below 0.2 the posterior is one code, and teaches nothing."""
+    """Times are uniform in t_min..t_max; below 0.2 the posterior is one code, and teaches nothing."""
 
     generator_lr: float = attrs.field(default=1e-3, validator=gt(0))
     guidance_lr: float = attrs.field(default=1e-3, validator=gt(0))

@@ -91,7 +91,7 @@ class DD2:
                 self._align,
                 self._distil,
             ),
-            self._phase("align", c.align_images, c.batch, csd, self._nothing, self._distil, c.align_ratio),
+            self._phase("align", c.align_images, c.batch, csd, self._align_once, self._distil, c.align_ratio),
         )
         return tuple(phase for phase in phases if phase.images)
 
@@ -141,8 +141,9 @@ class DD2:
     def _align(self) -> None:
         self.generator.load_state_dict(self.average.state_dict())
 
-    def _nothing(self) -> None:
-        """The phase goes on with the weights as they are."""
+    def _align_once(self) -> None:
+        if not self.config.align_guidance_images:
+            self._align()
 
     # What each update minimises.
 
@@ -194,7 +195,7 @@ class DD2:
         }
 
     def _noising(self, draw: Draw, q_BLC: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise (M, B, L, C) and times (M, B, L), uniform in [t_min, t_max] (G4), for every token on its own."""
+        """Noise (M, B, L, C) and times (M, B, L), uniform in [t_min, t_max], for every token on its own."""
         c = self.config
         _, n_tokens, width = q_BLC.shape
         eps_MBLC = draw.normal("eps", c.draws, n_tokens, width).transpose(0, 1)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import attrs
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ardistill.files import write_atomic
+from ardistill.errors import WeightsError
 from ardistill.noise import Draw as ImageDraw
 from ardistill.protocols import ARTeacher, Condition, Draw, Progress
 from ardistill.sampling import teacher_tokens
+from ardistill.weights import read_weights, write_weights
 
 _BATCH = 500
 
@@ -34,10 +34,14 @@ class TuningSet:
     @classmethod
     def collect(cls, teacher: ARTeacher, n: int, seed: int, path: Path, progress: Progress) -> "TuningSet":
         """Reads `path` where it holds n samples already; draws and writes them otherwise."""
+        about = {"kind": "tuning", "n": n, "seed": seed}
         if path.exists():
-            stored = load_file(path)
-            if stored["labels"].shape[0] == n:
-                return cls(stored["tokens"], stored["labels"])
+            try:
+                stored = read_weights(path)
+            except WeightsError:  # a damaged file is drawn anew, and comes out the same
+                stored = None
+            if stored is not None and stored.about == about:
+                return cls(stored.tensors["tokens"], stored.tensors["labels"])
         tokens, labels = [], []
         for start in range(0, n, _BATCH):
             draw = ImageDraw(seed, "tuning", start, min(_BATCH, n - start), teacher.tokenizer.codebook.device)
@@ -48,7 +52,7 @@ class TuningSet:
             progress.advance(start + len(draw), n, "teacher samples")
         made = cls(torch.cat(tokens), torch.cat(labels))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, save({"tokens": made.tokens_nL, "labels": made.labels_n}))
+        write_weights(path, {"tokens": made.tokens_nL, "labels": made.labels_n}, about)
         return made
 
     def batch(self, draw: Draw, device: torch.device) -> tuple[Tensor, Condition]:

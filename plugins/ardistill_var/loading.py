@@ -76,7 +76,7 @@ def _told(file: Weights, cls: type[Config], kind: str) -> Config | None:
 def _guess(read: Callable[[Mapping[str, Tensor]], Config], file: Weights, what: str) -> Config:
     try:
         return read(file.tensors)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         keys = ", ".join(sorted(file.tensors)[:3])
         raise WeightsError(
             f"{file.path} does not hold {what} (its keys are like {keys or 'none at all'})"
@@ -85,7 +85,10 @@ def _guess(read: Callable[[Mapping[str, Tensor]], Config], file: Weights, what: 
 
 def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
     stored = file.about.get("guidance")
-    base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
+    try:
+        base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
+    except Exception as error:  # cattrs raises groups of what went wrong
+        raise WeightsError(f"{file.path} describes its sampling in words this version can't read") from error
     return Guidance(
         scale=base.scale if settings.cfg is None else settings.cfg,
         top_k=base.top_k if settings.top_k is None else settings.top_k,

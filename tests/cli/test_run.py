@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from PIL import Image
 
 from ardistill.__main__ import main
 from ardistill.evaluation.report import Report
-from ardistill.weights import read_weights
+from ardistill.weights import read_weights, write_weights
+
+WEIGHTS = Path(__file__).parents[2] / "plugins" / "ardistill_digits" / "weights"
 
 TINY = [
     "method=dd2",
@@ -165,6 +169,13 @@ def test_eval_judges_other_schedules_and_leaves_the_runs_report_alone(run, tmp_p
     assert (run / "report.json").read_bytes() == before
 
 
+def write_teacher_with_nan(path: Path) -> None:
+    teacher = read_weights(WEIGHTS / "var-teacher.safetensors")
+    bias = teacher.tensors["head.bias"].clone()
+    bias[3] = float("nan")
+    write_weights(path, {**teacher.tensors, "head.bias": bias}, teacher.about)
+
+
 def snapshot(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -176,6 +187,15 @@ def snapshot(folder: Path) -> set[str]:
         (["run", "method=dd2", "teacher=vra"], "var"),
         (["run", "teacher=var"], "method"),
         (["run", "method=dd2", "teacher=exact-sparse", "out={tmp}/x"], "choose a pair that fits"),
+        (["run", "method=dd2", "teacher=var", "data=", "out={tmp}/x"], "dataset"),
+        (["run", *tiny("eval.steps=1,1", "out={tmp}/x")], "twice"),
+        (["run", *tiny("eval.steps=" + "1" * 5000, "out={tmp}/x")], "not a schedule"),
+        (["run", *tiny("threads=99999999999", "out={tmp}/x")], "threads"),
+        (["run", *tiny("teacher.checkpoint=" + "a" * 300, "out={tmp}/x")], "no weights file"),
+        (["run", *tiny("out={tmp}/" + "a" * 300)], "can't be made a run folder"),
+        (["run", "resume=" + "a" * 300], "File name too long"),
+        (["run", *tiny("teacher.checkpoint={tmp}/nan.safetensors", "out={tmp}/x")], "NaN"),
+        (["sample", "run={run}", "out={tmp}/folder.png"], "directory"),
         (["run", *tiny("method.alhpa=1", "out={tmp}/x")], "method.alpha"),
         (["run", *tiny("method.alpha=nan", "out={tmp}/x")], "nan"),
         (["run", *tiny("quick=flase", "out={tmp}/x")], "false"),
@@ -213,8 +233,9 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_half_written(words, s
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("dear")
     (tmp_path / "page.pth").write_text("<!doctype html><title>404</title>")
-    weights = Path(__file__).parents[2] / "plugins/ardistill_digits/weights"
-    (tmp_path / "other.safetensors").write_bytes((weights / "features.safetensors").read_bytes())
+    (tmp_path / "other.safetensors").write_bytes((WEIGHTS / "features.safetensors").read_bytes())
+    (tmp_path / "folder.png").mkdir()
+    write_teacher_with_nan(tmp_path / "nan.safetensors")
     before = snapshot(tmp_path)
     assert main([word.format(tmp=tmp_path, run=run) for word in words]) == 2
     captured = capsys.readouterr()
@@ -249,10 +270,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not_run(tmp_path,
 
 
 def test_weights_of_another_shape_are_listed(run, tmp_path, capsys):
-    from ardistill.weights import write_weights
-
-    weights = Path(__file__).parents[2] / "plugins/ardistill_digits/weights"
-    teacher = read_weights(weights / "var-teacher.safetensors")
+    teacher = read_weights(WEIGHTS / "var-teacher.safetensors")
     tensors = dict(teacher.tensors)
     tensors["head.bias"] = tensors["head.bias"][:-1]
     del tensors["pos_start"]
@@ -265,3 +283,80 @@ def test_weights_of_another_shape_are_listed(run, tmp_path, capsys):
     assert "pos_start is missing" in said
     assert "head.bias is" in said
     assert not (tmp_path / "x").exists()
+
+
+def interrupted(run: Path, folder: Path) -> Path:
+    """A copy of a run as it stood before its end: two checkpoints, no student."""
+    shutil.copytree(run, folder)
+    for name in ("student.safetensors", "report.json", "samples.png"):
+        (folder / name).unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage", ["[]", "null", "{", "[" * 20_000, '{"position": {"phase": "csd"}, "sha256": {}}', None, "flip"]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(run, tmp_path, damage):
+    folder = interrupted(run, tmp_path / "run")
+    newest = max((folder / "checkpoints").iterdir(), key=lambda path: path.name)
+    state = newest / "state.json"
+    if damage is None:
+        (newest / "modules.safetensors").unlink()
+    elif damage == "flip":
+        state.write_text(state.read_text().replace('"update": ', '"update": 1'))
+    else:
+        state.write_text(damage)
+    assert main(["run", f"resume={folder}"]) == 0
+    assert same_student(run, folder)
+
+
+def test_damaged_tuning_samples_are_drawn_anew_and_come_out_the_same(run, tmp_path):
+    folder = interrupted(run, tmp_path / "run")
+    whole = (folder / "tuning.safetensors").read_bytes()
+    (folder / "tuning.safetensors").write_bytes(whole[:-7])
+    shutil.rmtree(folder / "checkpoints")
+    assert main(["run", f"resume={folder}"]) == 0
+    assert (folder / "tuning.safetensors").read_bytes() == whole
+    assert same_student(run, folder)
+
+
+@pytest.mark.parametrize(
+    "change", [("seed = 0", "seed = 5"), ("width = 96", "width = 64"), ("csd_images", "csd_imagse")]
+)
+def test_a_run_does_not_go_on_under_another_configuration(run, tmp_path, change, capsys):
+    folder = interrupted(run, tmp_path / "run")
+    config = (folder / "config.toml").read_text()
+    assert change[0] in config
+    (folder / "config.toml").write_text(config.replace(*change))
+    assert main(["run", f"resume={folder}"]) == 2
+    said = capsys.readouterr().err
+    assert "another configuration" in said or "csd_images" in said
+    assert not (folder / "student.safetensors").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_once_there_is_room(run, tmp_path):
+    """The limit on a file's size fails the checkpoint's write as a full disk would."""
+    folder = tmp_path / "full"
+    command = [sys.executable, "-m", "ardistill", "run"]
+    done = subprocess.run(
+        [*command, *TINY, f"out={folder}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ardistill: a checkpoint can't be written")
+    assert main(["run", f"resume={folder}"]) == 0
+    assert same_student(run, folder)
+
+
+def test_a_relative_checkpoint_is_found_from_another_folder(run, tmp_path, monkeypatch):
+    for name in ("var-teacher", "var-tokenizer"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = tiny("teacher.checkpoint=var-teacher.safetensors", "eval.steps=1", "out=rel")
+    assert main(["run", *words]) == 0
+    monkeypatch.chdir("/")
+    assert main(["sample", f"run={tmp_path / 'rel'}", f"out={tmp_path / 'a.png'}", "n=4"]) == 0
