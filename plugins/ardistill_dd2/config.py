@@ -35,13 +35,13 @@ class DD2Config:
     tuning_samples: int = attrs.field(default=12_000, validator=ge(1))
     """Teacher samples, drawn once, on which the AR-diffusion model is tuned."""
     tune_head_images: int = attrs.field(default=4_800, validator=ge(0))
-    tune_images: int = attrs.field(default=51_200, validator=ge(1))
+    tune_images: int = attrs.field(default=64_000, validator=ge(1))
     tune_batch: int = attrs.field(default=64, validator=ge(1))
     tune_lr: float = attrs.field(default=1e-3, validator=gt(0))
 
     guidance_images: int = attrs.field(default=3_840, validator=ge(0))
     """Updates of the guidance network alone before the generator moves."""
-    csd_images: int = attrs.field(default=120_000, validator=ge(1))
+    csd_images: int = attrs.field(default=144_000, validator=ge(1))
     csd_ratio: int = attrs.field(default=3, validator=ge(1))
     """Guidance updates per generator update (K)."""
     align_guidance_images: int = attrs.field(default=0, validator=ge(0))
