@@ -123,7 +123,7 @@ def _choose(field: "attrs.Attribute[Any]", layers: Sequence[Layer], registry: Re
         name = chosen
         below.append(Layer({k: v for k, v in values.items() if k != "name"}, layer.quick))
     name = field.metadata["default"] if name is None else name
-    if name is None:
+    if not name:
         raise ConfigError(f"{key} is missing; write {key}=NAME, known: {listed(registry.names(kind))}")
     cls = registry.config_class(kind, name) or NoSettings
     if any(own.name == "name" for own in attrs.fields(cls)):

@@ -187,7 +187,7 @@ def snapshot(folder: Path) -> set[str]:
         (["run", "method=dd2", "teacher=vra"], "var"),
         (["run", "teacher=var"], "method"),
         (["run", "method=dd2", "teacher=exact-sparse", "out={tmp}/x"], "choose a pair that fits"),
-        (["run", "method=dd2", "teacher=var", "data=", "out={tmp}/x"], "dataset"),
+        (["run", "method=dd2", "teacher=var", "data=", "out={tmp}/x"], "data is missing"),
         (["run", *tiny("eval.steps=1,1", "out={tmp}/x")], "twice"),
         (["run", *tiny("eval.steps=" + "1" * 5000, "out={tmp}/x")], "not a schedule"),
         (["run", *tiny("threads=99999999999", "out={tmp}/x")], "threads"),

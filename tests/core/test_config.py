@@ -415,7 +415,7 @@ configs = st.builds(
     seed=st.integers(0, 2**63 - 1),
     out=st.none() | paths,
     device=st.sampled_from(["auto", "cpu", "cuda", "cuda:3"]),
-    threads=st.integers(0),
+    threads=st.integers(0, 4096),
     quick=st.booleans(),
 )
 
