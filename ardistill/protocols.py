@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.records import Alignment
+from ardistill.schedules import Jump, Redraw, Schedule
 from ardistill.values import (
     Condition,
     Guidance,
@@ -37,11 +38,14 @@ __all__ = [
     "Draw",
     "FeatureNetwork",
     "Guidance",
+    "Jump",
     "Phase",
     "Prediction",
     "Progress",
+    "Redraw",
     "Role",
     "RunContext",
+    "Schedule",
     "Split",
     "StepLayout",
     "Student",
@@ -151,8 +155,11 @@ class ARTeacher(Protocol):
 class Student(Protocol):
     """A generator of all tokens at once; an `nn.Module`."""
 
-    starts: tuple[int, ...]
-    """The steps it has learned to jump from; 0 is pure noise."""
+    jumps: tuple[Jump, ...]
+    """The jumps it has learned, the one from pure noise first, in order of their starts."""
+
+    schedules: Mapping[str, Schedule]
+    """Other ways to sample that it was trained or published for, by what `steps=` calls them."""
 
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:
         """From the state with `start` steps of data to the end; positions before `start` pass through untouched."""

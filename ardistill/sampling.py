@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ardistill.errors import ConfigError
 from ardistill.flow import nearest_code
-from ardistill.protocols import ARTeacher, Condition, Draw, StepLayout, Student
+from ardistill.protocols import ARTeacher, Condition, Draw, Prediction, StepLayout, Student
+from ardistill.schedules import Jump, Redraw, Schedule
 from ardistill.wording import shown
 
 
@@ -46,59 +47,24 @@ def teacher_tokens(
     return torch.cat(steps, dim=1)
 
 
-@attrs.frozen
-class Jump:
-    """One pass of the student from the state with `start` steps of data to the end."""
-
-    start: int = 0
-
-
-@attrs.frozen
-class Redraw:
-    """The teacher emits steps `first`..`last`-1 anew, one pass each, after the sample's own earlier steps."""
-
-    first: int
-    last: int
-
-
-@attrs.frozen
-class Schedule:
-    """How a sample is made: jumps of the student and redraws of the teacher, in order.
-
-    The noise is the same in every jump (DD1, section 3); redraws follow DD1's and DD2's "pre-trained" rows.
-    """
-
-    moves: tuple[Jump | Redraw, ...]
-    words: str = ""
-    """What `steps=` said."""
-
-    @property
-    def passes(self) -> int:
-        """Transformer passes, as the papers count steps; guidance doubles a teacher pass's cost, not the count."""
-        return sum(1 if isinstance(move, Jump) else move.last - move.first for move in self.moves)
-
-    @property
-    def name(self) -> str:
-        """How a report calls it: "2 passes", or the words of a schedule that has a name of its own."""
-        passes = f"{self.passes} pass{'es' * (self.passes > 1)}"
-        return passes if self.words.isdigit() or not self.words else self.words
-
-
 def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
     """The schedule that `steps=...` names.
 
-    A number k: the student's first pass, then the teacher redraws the last k-1 steps (DD2, algorithm 4) or, where the
-    student has learned to jump from later states, k jumps of its own. `pre-trained-n-m`: the student's pass, then the
-    teacher emits steps n..m-1 (from 1, as DD1 counts), then the student's jump from there if it knows one.
+    One that the student brings by that name. Else, a number k: the student's first pass, then the teacher redraws the
+    last k-1 steps (DD2, algorithm 4) or, where the student has learned to jump from later states, k jumps of its own.
+    `pre-trained-n-m`: the student's pass, then the teacher emits steps n..m-1 (from 1, as DD1 counts), then the
+    student's jump from there if it knows one.
     """
-    n_steps = layout.n_steps
+    if words in student.schedules:
+        return student.schedules[words]
+    n_steps, jumps = layout.n_steps, student.jumps
     if re.fullmatch(r"[0-9]{1,6}", words):
         passes = int(words)
-        if passes >= 1 and len(student.starts) >= passes:
-            return Schedule(tuple(Jump(start) for start in student.starts[:passes]), words)
-        if len(student.starts) == 1 and 2 <= passes <= n_steps:
-            return Schedule((Jump(0), Redraw(n_steps - passes + 1, n_steps)), words)
-        most = n_steps if len(student.starts) == 1 else len(student.starts)
+        if 1 <= passes <= len(jumps):
+            return Schedule(jumps[:passes], words)
+        if len(jumps) == 1 and 2 <= passes <= n_steps:
+            return Schedule((jumps[0], Redraw(n_steps - passes + 1, n_steps)), words)
+        most = n_steps if len(jumps) == 1 else len(jumps)
         raise ConfigError(f"steps={words} is not possible here: this student takes 1 to {most} steps")
     if match := re.fullmatch(r"pre-trained-([0-9]{1,6})-([0-9]{1,6})", words):
         first, last = int(match[1]) - 1, int(match[2]) - 1
@@ -106,15 +72,25 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
             raise ConfigError(
                 f"steps={words} is outside the teacher's steps; expected 1 <= n < m <= {n_steps + 1}"
             )
-        if last < n_steps and last not in student.starts:
-            known = ", ".join(str(start + 1) for start in student.starts)
+        tail = tuple(jump for jump in jumps if jump.start == last)
+        if last < n_steps and not tail:
+            known = ", ".join(str(jump.start + 1) for jump in jumps)
             raise ConfigError(
                 f"steps={words} ends where this student can't go on; it jumps from steps {known}"
             )
-        head = (Jump(0),) if first else ()
-        tail = (Jump(last),) if last < n_steps else ()
+        head = jumps[:1] if first else ()
         return Schedule((*head, Redraw(first, last), *tail), words)
     raise ConfigError(f"steps={shown(words)} is not a schedule; give a number of steps, or pre-trained-n-m")
+
+
+def read_out(prediction: Prediction, jump: Jump, layout: StepLayout, codes_VC: Tensor) -> Tensor:
+    """(B, L, C): codes of the largest logits from the jump's start up to its split, the student's latents elsewhere."""
+    begin, end = layout.offset(jump.start), layout.offset(jump.split)
+    if end <= begin or prediction.logits_BLV is None:
+        return prediction.latents_BLC
+    codes_BlC = codes_VC[prediction.logits_BLV[:, begin:end].argmax(-1)]
+    latents_BLC = prediction.latents_BLC
+    return torch.cat([latents_BLC[:, :begin], codes_BlC, latents_BLC[:, end:]], dim=1)
 
 
 @torch.no_grad()
@@ -129,7 +105,7 @@ def generate(
         if isinstance(move, Jump):
             cut = layout.offset(move.start)
             state_BLC = torch.cat([latents_BLC[:, :cut], noise_BLC[:, cut:]], dim=1)
-            latents_BLC = student.jump(state_BLC, condition, move.start).latents_BLC
+            latents_BLC = read_out(student.jump(state_BLC, condition, move.start), move, layout, codes_VC)
         else:
             cut, end = layout.offset(move.first), layout.offset(move.last)
             prefix_Bl = nearest_code(latents_BLC[:, :cut], codes_VC) if cut else None

@@ -101,7 +101,10 @@ class Guidance:
 
 @attrs.frozen(eq=False)
 class Prediction:
-    """A student's answer for all L tokens: latents to decode, and logits where the student has a softmax over codes."""
+    """A student's answer for all L tokens: latents to decode, and logits where the student has a softmax over codes.
+
+    Where it has both, the `Jump`'s split says which is read; latents before the jump's start are the input's.
+    """
 
     latents_BLC: Tensor
     logits_BLV: Tensor | None = None

@@ -21,7 +21,8 @@ from ardistill.files import write_atomic
 from ardistill.launch.parts import Parts
 from ardistill.noise import Draw as ImageDraw
 from ardistill.protocols import ARTeacher, Condition, Draw, Progress, Student
-from ardistill.sampling import Marginals, Schedule, generate, schedule, teacher_tokens
+from ardistill.sampling import Marginals, generate, schedule, teacher_tokens
+from ardistill.schedules import Schedule
 
 BASELINE = "onestep*"
 _MARGINAL_BATCH = 500
@@ -99,7 +100,7 @@ def assess(
 def plans_of(words: Sequence[str], student: Student, teacher: ARTeacher) -> tuple[Schedule, ...]:
     """The schedules of `eval.steps`; without any, 1 to as many passes as the teacher has steps, four at most."""
     if not words:
-        most = len(student.starts) if len(student.starts) > 1 else teacher.layout.n_steps
+        most = len(student.jumps) if len(student.jumps) > 1 else teacher.layout.n_steps
         words = [str(passes) for passes in range(1, min(most, 4) + 1)]
     plans = tuple(schedule(word, student, teacher.layout) for word in words)
     twice = [plan.name for index, plan in enumerate(plans) if plan.name in {p.name for p in plans[:index]}]

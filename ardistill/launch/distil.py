@@ -18,7 +18,8 @@ from ardistill.launch.parts import Parts, assemble, save_student
 from ardistill.noise import Draw
 from ardistill.plugins import Registry
 from ardistill.protocols import Condition, DistillMethod, Progress, RunContext
-from ardistill.sampling import Jump, Schedule, generate
+from ardistill.sampling import generate
+from ardistill.schedules import Schedule
 from ardistill.training.checkpoint import Checkpoints
 from ardistill.training.journal import Journal
 from ardistill.training.loop import Trainer
@@ -87,11 +88,11 @@ class Job:
     @torch.no_grad()
     def _samples(self) -> torch.Tensor:
         """(3, H, W) in [0, 1]: a few samples of the student as it stands, the same noise every time."""
-        teacher = self.parts.teacher
+        teacher, student = self.parts.teacher, self.method.student()
         columns = min(10, teacher.n_classes)
         draw = Draw(self.config.seed, "watch", 0, _GRID_LINES * columns, self.parts.device)
         condition = Condition(draw.indices() % columns)
-        latents_BLC = generate(Schedule((Jump(0),)), self.method.student(), teacher, condition, draw)
+        latents_BLC = generate(Schedule(student.jumps[:1]), student, teacher, condition, draw)
         images_BCHW = teacher.tokenizer.decode(latents_BLC).cpu()
         grid_CHW: torch.Tensor = make_grid((images_BCHW + 1) / 2, nrow=columns)
         return grid_CHW

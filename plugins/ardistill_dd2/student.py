@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.flow import mean_from_velocity
-from ardistill.protocols import ARTeacher, Condition, Prediction, Trunk
+from ardistill.protocols import ARTeacher, Condition, Jump, Prediction, Schedule, Trunk
 from ardistill_dd2.config import HeadConfig
 from ardistill_dd2.head import AdaLNHead
 
@@ -21,7 +21,8 @@ from ardistill_dd2.head import AdaLNHead
 class ARDiffusion(nn.Module):
     """f_i = trunk(latents before i), x0 = head(x_t, t, f_i). A `Student` through `jump`."""
 
-    starts = (0,)
+    jumps = (Jump(0),)
+    schedules: Mapping[str, Schedule] = {}
 
     def __init__(self, trunk: nn.Module, head: AdaLNHead, start_time: float) -> None:
         super().__init__()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ardistill.errors import ConfigError
 from ardistill.noise import Draw
-from ardistill.protocols import StepLayout
-from ardistill.sampling import Jump, Marginals, Redraw, categorical, schedule
+from ardistill.protocols import Jump, Prediction, Redraw, Schedule, StepLayout
+from ardistill.sampling import Marginals, categorical, read_out, schedule
 
 
 @given(seed=st.integers(0, 2**32 - 1), removed=st.integers(0, 5))
@@ -34,7 +34,8 @@ def test_categorical_frequencies_are_the_probabilities():
 
 class _Jumper:
     def __init__(self, *starts):
-        self.starts = starts
+        self.jumps = tuple(Jump(start) for start in starts)
+        self.schedules = {"pre-trained-4-5": Schedule((Redraw(3, 4),), "pre-trained-4-5")}
 
 
 LAYOUT = StepLayout((1, 4, 9, 16))
@@ -55,6 +56,21 @@ def test_pre_trained_rows_count_steps_from_one():
     assert plan.moves == (Jump(0), Redraw(1, 2), Jump(2))
     assert plan.passes == 3
     assert schedule("pre-trained-1-3", _Jumper(0, 2), LAYOUT).moves == (Redraw(0, 2), Jump(2))
+
+
+def test_a_students_own_schedule_goes_before_the_rule():
+    assert schedule("pre-trained-4-5", _Jumper(0), LAYOUT).moves == (Redraw(3, 4),)
+
+
+def test_logits_are_read_up_to_the_split_and_never_before_the_start():
+    codes_VC = torch.eye(3) * 10
+    latents_BLC = torch.randn(2, 30, 3)
+    logits_BLV = torch.randn(2, 30, 3)
+    read_BLC = read_out(Prediction(latents_BLC, logits_BLV), Jump(start=1, split=3), LAYOUT, codes_VC)
+    assert torch.equal(read_BLC[:, :1], latents_BLC[:, :1])
+    assert torch.equal(read_BLC[:, 1:14], codes_VC[logits_BLV[:, 1:14].argmax(-1)])
+    assert torch.equal(read_BLC[:, 14:], latents_BLC[:, 14:])
+    assert torch.equal(read_out(Prediction(latents_BLC), Jump(0, 3), LAYOUT, codes_VC), latents_BLC)
 
 
 @pytest.mark.parametrize("words", ["0", "5", "-1", "pre-trained-3-2", "pre-trained-2-3", "fast", "", "²"])
