@@ -1,9 +1,7 @@
 """Teacher and tokenizer from weights files: their sizes come from the file's own words, else from its shapes."""
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Mapping
 
 import attrs
 import cattrs
@@ -12,22 +10,20 @@ from torch import Tensor
 
 from ardistill.errors import WeightsError
 from ardistill.protocols import Guidance, WeightsFinder
-from ardistill.weights import Weights, load_strict, read_weights
+from ardistill.weights import Weights, bundled_or, children, deduced, described, load_strict, read_weights
 from ardistill_var.config import PATCH_NUMS_256, VARConfig, VARTokenizerConfig
 from ardistill_var.settings import VARTeacherSettings, VARTokenizerSettings
 from ardistill_var.teacher import VARTeacher
 from ardistill_var.tokenizer import VARTokenizer
 from ardistill_var.transformer import VAR
 
-Config = TypeVar("Config")
-
 PAPER_GUIDANCE = Guidance(scale=2.0, top_k=900, top_p=0.95)
 
 
 def load_teacher(settings: VARTeacherSettings, weights: WeightsFinder) -> VARTeacher:
     """The teacher that `teacher=var` names, with its tokenizer, on the CPU."""
-    file = read_weights(_path(settings.checkpoint, weights("var/teacher"), "teacher.checkpoint"))
-    config = _told(file, VARConfig, "var-teacher") or _guess(teacher_config, file, "a VAR transformer")
+    file = read_weights(bundled_or(settings.checkpoint, weights("var/teacher"), "VAR", "teacher.checkpoint"))
+    config = described(file, VARConfig, "var-teacher") or deduced(teacher_config, file, "a VAR transformer")
     model = VAR(config)
     load_strict(model, file, f"a VAR of depth {config.depth}")
     tokenizer = _tokenizer(settings.tokenizer, weights, config.patch_nums)
@@ -42,45 +38,18 @@ def load_tokenizer(settings: VARTokenizerSettings, weights: WeightsFinder) -> VA
 def _tokenizer(
     settings: VARTokenizerSettings, weights: WeightsFinder, patch_nums: tuple[int, ...] | None
 ) -> VARTokenizer:
-    path = _path(settings.checkpoint, weights("var/tokenizer"), "teacher.tokenizer.checkpoint")
+    path = bundled_or(
+        settings.checkpoint, weights("var/tokenizer"), "VAR's tokenizer", "teacher.tokenizer.checkpoint"
+    )
     file = read_weights(path)
-    config = _told(file, VARTokenizerConfig, "var-tokenizer")
+    config = described(file, VARTokenizerConfig, "var-tokenizer")
     if config is None:
-        config = _guess(tokenizer_config, file, "VAR's tokenizer")
+        config = deduced(tokenizer_config, file, "VAR's tokenizer")
         if patch_nums is not None:
             config = attrs.evolve(config, patch_nums=patch_nums)
     tokenizer = VARTokenizer(config)
     load_strict(tokenizer, file, "this VAR tokenizer")
     return tokenizer
-
-
-def _path(given: Path | None, bundled: Path | None, word: str) -> Path:
-    path = given or bundled
-    if path is None:
-        raise WeightsError(f"this data brings no weights for VAR; give {word}=PATH")
-    return path
-
-
-def _told(file: Weights, cls: type[Config], kind: str) -> Config | None:
-    """The configuration a file of ours carries, or None for a file that says nothing of itself."""
-    if not file.about:
-        return None
-    if file.about.get("kind") != kind:
-        raise WeightsError(f"{file.path} holds {file.about.get('kind')!r}, and {kind!r} is expected")
-    try:
-        return cattrs.structure(file.about.get("config"), cls)
-    except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        raise WeightsError(f"{file.path} describes its model in words this version can't read") from error
-
-
-def _guess(read: Callable[[Mapping[str, Tensor]], Config], file: Weights, what: str) -> Config:
-    try:
-        return read(file.tensors)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        keys = ", ".join(sorted(file.tensors)[:3])
-        raise WeightsError(
-            f"{file.path} does not hold {what} (its keys are like {keys or 'none at all'})"
-        ) from error
 
 
 def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
@@ -96,18 +65,13 @@ def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
     )
 
 
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered children a prefix has."""
-    return len({key[len(prefix) :].split(".")[0] for key in tensors if key.startswith(prefix)})
-
-
 def teacher_config(tensors: Mapping[str, Tensor]) -> VARConfig:
     """The sizes of a bare VAR state dict, from its shapes. Raises KeyError where it is none."""
     shared = "shared_ada_lin.1.weight" in tensors
     scales = torch.bincount(tensors["lvl_1L"].flatten().to(torch.int64)).tolist()
     l2_norm = "blocks.0.attn.scale_mul_1H11" in tensors
     width = tensors["pos_start"].shape[-1]
-    depth = _count(tensors, "blocks.")
+    depth = children(tensors, "blocks.")
     return VARConfig(
         depth=depth,
         width=width,
@@ -125,7 +89,7 @@ def teacher_config(tensors: Mapping[str, Tensor]) -> VARConfig:
 def tokenizer_config(tensors: Mapping[str, Tensor]) -> VARTokenizerConfig:
     """The sizes of a bare VAR tokenizer state dict; its scales are the released ones for their number."""
     ch = tensors["encoder.conv_in.weight"].shape[0]
-    levels = _count(tensors, "encoder.down.")
+    levels = children(tensors, "encoder.down.")
     outs = [tensors[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
     n_scales = tensors["quantize.ema_vocab_hit_SV"].shape[0]
     known = {len(PATCH_NUMS_256): PATCH_NUMS_256}
@@ -136,7 +100,7 @@ def tokenizer_config(tensors: Mapping[str, Tensor]) -> VARTokenizerConfig:
         z_channels=tensors["quantize.embedding.weight"].shape[1],
         ch=ch,
         ch_mult=tuple(out // ch for out in outs),
-        num_res_blocks=_count(tensors, "encoder.down.0.block."),
+        num_res_blocks=children(tensors, "encoder.down.0.block."),
         in_channels=tensors["encoder.conv_in.weight"].shape[1],
-        share_quant_resi=_count(tensors, "quantize.quant_resi.qresi_ls."),
+        share_quant_resi=children(tensors, "quantize.quant_resi.qresi_ls."),
     )

@@ -1,7 +1,4 @@
-"""Reading and writing weights: safetensors, or torch files without unpickling; strict, and clear about what is wrong.
-
-Our own files are safetensors whose metadata key "ardistill" holds JSON: what the weights are and how to rebuild them.
-"""
+"""Reading weights: safetensors, or torch files without unpickling; clear about what is wrong."""
 
 import json
 import pickle
@@ -13,14 +10,10 @@ from typing import Any
 import attrs
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ardistill.errors import WeightsError
-from ardistill.files import write_atomic
 from ardistill.wording import message_of, shown
-
-_KEYS_SHOWN = 10
 
 
 @attrs.frozen(eq=False)
@@ -69,34 +62,3 @@ def _read_safetensors(path: Path) -> Weights:
     if not isinstance(about, dict):
         raise ValueError("its metadata is not an object")
     return Weights(tensors, about, path)
-
-
-def write_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes safetensors aside and renames them into place."""
-    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_atomic(path, save(plain, {"ardistill": json.dumps(about)}))
-
-
-def _kind(tensor: Tensor) -> str:
-    """Shape and sort of number: float16 weights fit a float32 network, bytes do not."""
-    return f"{'float' if tensor.is_floating_point() else 'integer'} {list(tensor.shape)}"
-
-
-def load_strict(module: nn.Module, weights: Weights, what: str) -> None:
-    """Loads every tensor of `module` from `weights`; names what is missing, unexpected or misshapen (ten at most)."""
-    wanted = {key: _kind(value) for key, value in module.state_dict().items()}
-    given = {key: _kind(value) for key, value in weights.tensors.items()}
-    faults = [f"{key} is missing" for key in wanted if key not in given]
-    faults += [f"{key} is unexpected" for key in given if key not in wanted]
-    faults += [
-        f"{key} is {given[key]} instead of {kind}"
-        for key, kind in wanted.items()
-        if key in given and given[key] != kind
-    ]
-    if faults:
-        more = f" and {len(faults) - _KEYS_SHOWN} more" if len(faults) > _KEYS_SHOWN else ""
-        raise WeightsError(f"{weights.path} does not fit {what}: {'; '.join(faults[:_KEYS_SHOWN])}{more}")
-    for key, value in weights.tensors.items():
-        if value.is_floating_point() and bool(value.isnan().any()):
-            raise WeightsError(f"{weights.path} holds NaN in {key}; it was damaged, or its training failed")
-    module.load_state_dict(dict(weights.tensors))
