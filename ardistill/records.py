@@ -70,9 +70,16 @@ class TrajectoryOffer(Offer):
 
 @attrs.frozen
 class StudentOffer(Offer):
-    """Target: `(settings, teacher) -> Student`, an nn.Module rebuilt from the settings its weights file carries."""
+    """Target: `(settings, teacher) -> Student`, an nn.Module rebuilt from the settings its weights file carries.
+
+    `published`: `(config, teacher, weights) -> Student`, from a file in the layout of those who published it first;
+    `config` is then what `student.starts=0,5` is checked against, and has a `checkpoint`.
+    """
 
     kind: ClassVar[str] = "student"
+    published: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.matches_re(r"[\w.]+:\w+"))
+    )
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ Shape legend: B batch, L tokens, l tokens of one step, N any leading shape, V co
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
 import attrs
 import torch
@@ -55,9 +56,25 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
     `pre-trained-n-m`: the student's pass, then the teacher emits steps n..m-1 (from 1, as DD1 counts), then the
     student's jump from there if it knows one.
     """
-    if words in student.schedules:
-        return student.schedules[words]
-    n_steps, jumps = layout.n_steps, student.jumps
+    return student.schedules[words] if words in student.schedules else by_rule(words, student.jumps, layout)
+
+
+def recipes(told: Sequence[str], jumps: Sequence[Jump], layout: StepLayout) -> Mapping[str, Schedule]:
+    """Schedules whose split is their own, each told as STEPS:SPLIT, e.g. "pre-trained-4-6:8"; `jumps` say the starts."""
+    made = {}
+    for recipe in told:
+        words, _, split = recipe.rpartition(":")
+        if not words or not re.fullmatch(r"[0-9]{1,6}", split):
+            raise ConfigError(
+                f"recipe {shown(recipe)} is not of the form STEPS:SPLIT, e.g. pre-trained-4-6:8"
+            )
+        made[words] = by_rule(words, [attrs.evolve(jump, split=int(split)) for jump in jumps], layout)
+    return made
+
+
+def by_rule(words: str, jumps: Sequence[Jump], layout: StepLayout) -> Schedule:
+    """The schedule that `words` name for a student that has learned `jumps` and brings no schedule of its own."""
+    n_steps, jumps = layout.n_steps, tuple(jumps)
     if re.fullmatch(r"[0-9]{1,6}", words):
         passes = int(words)
         if 1 <= passes <= len(jumps):

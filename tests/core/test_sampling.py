@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ardistill.errors import ConfigError
 from ardistill.noise import Draw
 from ardistill.protocols import Jump, Prediction, Redraw, Schedule, StepLayout
-from ardistill.sampling import Marginals, categorical, read_out, schedule
+from ardistill.sampling import Marginals, categorical, read_out, recipes, schedule
 
 
 @given(seed=st.integers(0, 2**32 - 1), removed=st.integers(0, 5))
@@ -60,6 +60,19 @@ def test_pre_trained_rows_count_steps_from_one():
 
 def test_a_students_own_schedule_goes_before_the_rule():
     assert schedule("pre-trained-4-5", _Jumper(0), LAYOUT).moves == (Redraw(3, 4),)
+
+
+def test_recipes_have_splits_of_their_own():
+    made = recipes(["pre-trained-2-3:4", "2:1"], [Jump(0, 2), Jump(2, 2)], LAYOUT)
+    assert made["pre-trained-2-3"].moves == (Jump(0, 4), Redraw(1, 2), Jump(2, 4))
+    assert made["2"].moves == (Jump(0, 1), Jump(2, 1))
+    assert made["2"].words == "2"
+
+
+@pytest.mark.parametrize("recipe", ["pre-trained-2-3", ":4", "pre-trained-2-3:x", "pre-trained-9-9:1"])
+def test_recipes_that_say_nothing_are_refused(recipe):
+    with pytest.raises(ConfigError, match=r"recipe|steps="):
+        recipes([recipe], [Jump(0), Jump(2)], LAYOUT)
 
 
 def test_logits_are_read_up_to_the_split_and_never_before_the_start():
