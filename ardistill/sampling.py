@@ -60,7 +60,7 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
 
 
 def recipes(told: Sequence[str], jumps: Sequence[Jump], layout: StepLayout) -> Mapping[str, Schedule]:
-    """Schedules whose split is their own, each told as STEPS:SPLIT, e.g. "pre-trained-4-6:8"; `jumps` say the starts."""
+    """Schedules whose split is their own, told as STEPS:SPLIT, e.g. "pre-trained-4-6:8"; `jumps` say the starts."""
     made = {}
     for recipe in told:
         words, _, split = recipe.rpartition(":")
