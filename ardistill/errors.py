@@ -22,6 +22,10 @@ class WeightsError(ArdistillError):
     """A file of weights is missing, unreadable, or made for another model."""
 
 
+class MisfitError(WeightsError):
+    """A file of weights is made for another model: it lacks tensors, or has others."""
+
+
 class RunFolderError(ArdistillError):
     """A run folder is in use, damaged, or not one."""
 

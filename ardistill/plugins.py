@@ -18,7 +18,7 @@ import pluggy
 
 from ardistill import hookspecs
 from ardistill.errors import PluginError
-from ardistill.records import API_VERSION, OFFERS, Offer
+from ardistill.records import API_VERSION, OFFERS, Offer, resolve
 from ardistill.wording import did_you_mean, listed, message_of, shown
 
 GROUP = "ardistill"
@@ -79,6 +79,10 @@ class Registry:
         """The offer's target, imported."""
         found = self._find(kind, name)
         return _imported(found, found.offer.load)
+
+    def load_target(self, kind: str, name: str, target: str) -> Any:
+        """Another target that the offer names, imported."""
+        return _imported(self._find(kind, name), lambda: resolve(target))
 
     def config_class(self, kind: str, name: str) -> type | None:
         """The offer's attrs class of settings, imported; None where it takes none."""

@@ -25,6 +25,10 @@ def resolve(target: str) -> Any:
     return getattr(import_module(module), name)
 
 
+_TARGET = attrs.validators.matches_re(r"[\w.]+:\w+")
+_TARGET_OR_NONE: Any = attrs.field(default=None, validator=attrs.validators.optional(_TARGET))
+
+
 @attrs.frozen
 class Offer:
     """Something a plugin brings. `summary` is one line for the plugin table and `--help`."""
@@ -32,10 +36,8 @@ class Offer:
     kind: ClassVar[str]
     name: str
     summary: str
-    target: str = attrs.field(validator=attrs.validators.matches_re(r"[\w.]+:\w+"))
-    config: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.matches_re(r"[\w.]+:\w+"))
-    )
+    target: str = attrs.field(validator=_TARGET)
+    config: str | None = _TARGET_OR_NONE
 
     def load(self) -> Any:
         return resolve(self.target)
@@ -59,6 +61,8 @@ class TeacherOffer(Offer):
     kind: ClassVar[str] = "teacher"
     alignments: frozenset[Alignment] = frozenset()
     conditions: frozenset[ConditionKind] = frozenset({"class"})
+    captions: str | None = _TARGET_OR_NONE
+    """`(config, path) -> Condition`: captions as this teacher takes them, from what `captions=PATH` names."""
 
 
 @attrs.frozen
@@ -77,9 +81,7 @@ class StudentOffer(Offer):
     """
 
     kind: ClassVar[str] = "student"
-    published: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.matches_re(r"[\w.]+:\w+"))
-    )
+    published: str | None = _TARGET_OR_NONE
 
 
 @attrs.frozen

@@ -1,7 +1,11 @@
 """How a sample is made: jumps of the student and redraws of the teacher, in order. No torch here."""
 
+from itertools import pairwise
+
 import attrs
 from attrs.validators import ge
+
+from ardistill.errors import ConfigError
 
 
 @attrs.frozen
@@ -39,3 +43,31 @@ class Schedule:
         """How a report calls it: "2 passes", or the words of a schedule that has a name of its own."""
         passes = f"{self.passes} pass{'es' * (self.passes > 1)}"
         return passes if self.words.isdigit() or not self.words else self.words
+
+
+def _increasing_from_zero(_: object, __: "attrs.Attribute[tuple[int, ...]]", starts: tuple[int, ...]) -> None:
+    if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+        told = ",".join(map(str, starts)) or "nothing"
+        raise ConfigError(f"starts={told} must begin with 0 and increase, e.g. starts=0,5")
+
+
+@attrs.frozen(kw_only=True)
+class Jumps:
+    """How a student of several jumps is sampled; steps are the teacher's, counted from 0.
+
+    It jumps from the states with `starts` steps of data; steps before `split` are read from its logits, as codes,
+    later ones are its latents. `recipes` are schedules whose split is their own, as "STEPS:SPLIT".
+    """
+
+    starts: tuple[int, ...] = attrs.field(default=(0,), validator=_increasing_from_zero)
+    split: int = attrs.field(default=0, validator=ge(0))
+    recipes: tuple[str, ...] = ()
+
+    def of(self, n_steps: int, unit: str) -> tuple[Jump, ...]:
+        """The jumps of a teacher of `n_steps`; `unit` is what it calls its steps, e.g. "scales"."""
+        if max(self.starts) >= n_steps or self.split > n_steps:
+            raise ConfigError(
+                f"starts={','.join(map(str, self.starts))} with split={self.split} is beyond this student's "
+                f"{n_steps} {unit}, which count from 0"
+            )
+        return tuple(Jump(start, self.split) for start in self.starts)

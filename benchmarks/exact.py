@@ -39,6 +39,7 @@ from ardistill.training.loop import Trainer
 
 _DD2 = (
     "method.head.width=64",
+    "method.head.unit_codes=false",
     "method.tune_head_images=0",
     "method.tune_batch=128",
     "method.tune_images=64000",

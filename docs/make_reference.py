@@ -19,7 +19,13 @@ from ardistill.config.section import plain
 from ardistill.plugins import HOOKS, Registry, discover
 
 HERE = Path(__file__).parent
-SECTIONS = {"method": "method", "teacher": "teacher", "dataset": "data"}
+SECTIONS = {
+    "method": "method",
+    "teacher": "teacher",
+    "student": "student",
+    "tokenizer": "tokenizer",
+    "dataset": "data",
+}
 
 
 def reference() -> str:
@@ -29,8 +35,9 @@ def reference() -> str:
         "Made by `python docs/make_reference.py`; a test fails when it is out of date.",
         "## Verbs",
         *(part for verb in VERBS for part in _verb(verb)),
-        "## Words of `run`",
-        "Values not given are the defaults below, or those of the section's preset.",
+        "## Words",
+        "Those of `run` come first; `sample` and `eval` take those of `teacher` and `student` too, and "
+        "`ardistill.load_tokenizer` those of `tokenizer`. Values not given are the defaults below, or a preset's.",
         _table(_fields(RunConfig, "")),
         *(part for kind, word in SECTIONS.items() for part in _sections(registry, kind, word)),
         "## Hooks",

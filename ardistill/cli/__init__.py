@@ -14,6 +14,7 @@ VERBS = {
     "sample": "ardistill.cli.sample",
     "eval": "ardistill.cli.eval",
     "pretrain": "ardistill.cli.pretrain",
+    "convert": "ardistill.cli.convert",
     "plugins": "ardistill.cli.plugins",
 }
 

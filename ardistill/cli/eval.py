@@ -1,33 +1,36 @@
-"""Evaluate a trained student again: other schedules, more images, another seed.
+"""Evaluate a student: a run's again, with other schedules or more images, or one named by words.
 
     python -m ardistill eval run=DIR
     python -m ardistill eval run=DIR steps=1,2,pre-trained-3-5 n=10000 seed=1 out=report.json
+    python -m ardistill eval teacher=var student=dd2 student.checkpoint=student.safetensors data=digits
 
-Without `out` the report is only printed; the run's own report.json is left alone.
+Without `out` the report is only printed; a run's own report.json is left alone.
 """
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-from attrs.validators import ge, gt, le
+from attrs.validators import ge, gt, le, optional
 
 from ardistill.cli import check_output
 from ardistill.cli.terminal import progress as shown_progress
-from ardistill.config import structure_words
-from ardistill.plugins import discover
+from ardistill.config import StudentWords, structure_trees, structure_words
+from ardistill.config.students import student_trees
+from ardistill.errors import ConfigError
+from ardistill.plugins import Registry, discover
 
-SUMMARY = "evaluate a trained student: distances, accuracy, likelihood, speed"
+SUMMARY = "evaluate a student: distances, accuracy, likelihood, speed"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # shared by classes that have another base with slots
 class EvalWords:
     """What `ardistill eval` takes. What is not given is as the run was configured."""
 
-    run: Path
-    n: int | None = attrs.field(default=None, validator=attrs.validators.optional(gt(0)))
+    n: int | None = attrs.field(default=None, validator=optional(gt(0)))
     steps: tuple[str, ...] = ()
-    seed: int | None = attrs.field(default=None, validator=attrs.validators.optional([ge(0), le(2**63 - 1)]))
+    seed: int | None = attrs.field(default=None, validator=optional([ge(0), le(2**63 - 1)]))
     out: Path | None = attrs.field(default=None)
 
     @out.validator
@@ -36,30 +39,60 @@ class EvalWords:
             raise ValueError(f"out must end in .json, not {out.name!r}")
 
 
+@attrs.frozen(kw_only=True)
+class EvalRun(EvalWords):
+    """The student of a run's folder."""
+
+    run: Path
+
+
+@attrs.frozen(kw_only=True)
+class EvalStudent(StudentWords, EvalWords):
+    """A student named by words."""
+
+
 def main(words: list[str]) -> int:
-    given = structure_words(words, EvalWords)
+    registry = discover()
+    given = _structured(words, registry)
     if given.out is not None:
         check_output(given.out)
 
     from ardistill.evaluation.fidelity import check_enough
     from ardistill.evaluation.table import print_table
     from ardistill.launch.assess import assess, plans_of, report_of
-    from ardistill.launch.trained import open_run
+    from ardistill.launch.trained import open_run, open_words
+    from ardistill.weights import reporting
 
-    trained = open_run(given.run, discover())
-    config = trained.config
-    judged = attrs.evolve(
-        config,
-        seed=config.seed if given.seed is None else given.seed,
-        eval=attrs.evolve(config.eval, n=given.n or config.eval.n, steps=given.steps or config.eval.steps),
-    )
-    check_enough(judged.eval.n, trained.parts.network.n_features, "n images")
-    plans = plans_of(judged.eval.steps, trained.student, trained.parts.teacher)
-    with shown_progress() as progress:
-        result = assess(judged, trained.parts, trained.student, plans, progress)
+    with shown_progress() as progress, reporting(progress):
+        opened = open_run(given.run, registry) if isinstance(given, EvalRun) else open_words(given, registry)
+        judging = opened.judging
+        judging = attrs.evolve(
+            judging,
+            seed=judging.seed if given.seed is None else given.seed,
+            eval=attrs.evolve(
+                judging.eval, n=given.n or judging.eval.n, steps=given.steps or judging.eval.steps
+            ),
+        )
+        check_enough(judging.eval.n, opened.parts.network.n_features, "n images")
+        plans = plans_of(judging.eval.steps, opened.student, opened.parts.teacher)
+        result = assess(judging, opened.parts, opened.student, plans, progress)
     print_table(result.rows)
     if given.out is not None:
         command = shlex.join(["python", "-m", "ardistill", "eval", *words])
-        report_of(judged, trained.parts, result, {}, command).save(given.out)
+        report_of(judging, opened.parts, result, {}, command).save(given.out)
         print(f"\n{given.out}")
     return 0
+
+
+def _structured(words: Sequence[str], registry: Registry) -> EvalRun | EvalStudent:
+    """Which of the two forms the words have."""
+    heads = {word.partition("=")[0].partition(".")[0] for word in words}
+    if "run" in heads:
+        if clash := heads & {"teacher", "student"}:
+            raise ConfigError(
+                f"run=DIR brings its own {min(clash)}; give either run= or {min(clash)}=, not both"
+            )
+        return structure_words(words, EvalRun, registry=registry)
+    if "student" in heads:
+        return structure_trees(student_trees(words, registry), EvalStudent, registry)
+    raise ConfigError("eval needs run=DIR, or teacher=NAME with student=NAME student.checkpoint=PATH")

@@ -41,8 +41,10 @@ def main(words: list[str]) -> int:
     # torch is imported only once the words make sense.
     from ardistill.evaluation.table import print_table
     from ardistill.launch.distil import Job
+    from ardistill.weights import reporting
 
-    job = Job.of(config, out, registry)
+    with shown_progress() as progress, reporting(progress):
+        job = Job.of(config, out, registry)
     if resumed is None:
         folders.create(out, dump_toml(config))
     with folders.locked(out), shown_progress() as progress:

@@ -4,10 +4,10 @@ config = load(["method=dd2", "method.alpha=1.0", "teacher=var"])
 dump_toml(config)       # a file that gives the same configuration again
 """
 
-from ardistill.config.loading import load, structure_words
+from ardistill.config.loading import load, structure_trees, structure_words
 from ardistill.config.section import NoSettings, Section, section_of
 from ardistill.config.toml import dump_toml, read_toml
-from ardistill.config.tree import CheckpointConfig, EvalConfig, RunConfig
+from ardistill.config.tree import CheckpointConfig, EvalConfig, RunConfig, StudentWords, TeacherWords
 from ardistill.config.words import parse_words
 
 __all__ = [
@@ -16,10 +16,13 @@ __all__ = [
     "NoSettings",
     "RunConfig",
     "Section",
+    "StudentWords",
+    "TeacherWords",
     "dump_toml",
     "load",
     "parse_words",
     "read_toml",
     "section_of",
+    "structure_trees",
     "structure_words",
 ]

@@ -30,7 +30,12 @@ def structure_words(
     void the file's settings of that section.
     """
     trees = [] if toml_path is None else [read_toml(toml_path)]
-    layers = [Layer(tree, _is_quick(tree)) for tree in [*trees, parse_words(words)]]
+    return structure_trees([*trees, parse_words(words)], cls, registry)
+
+
+def structure_trees(trees: Sequence[Tree], cls: type[T], registry: Registry | None = None) -> T:
+    """An instance of any attrs class from nested dicts, the last one strongest."""
+    layers = [Layer(tree, _is_quick(tree)) for tree in trees]
     tree = compose(cls, layers, discover() if registry is None else registry)
     try:
         return converter.structure(tree, cls)

@@ -26,9 +26,9 @@ def section_of(kind: str, default: str | None = None) -> dict[str, str | None]:
 
 
 def absolute(value: Any) -> Any:
-    """A configuration with every path made absolute, so that it means the same from any folder."""
+    """A configuration with every path made absolute, so that it means the same from any folder; `hf://` stays."""
     if isinstance(value, Path):
-        return value.absolute()
+        return value if value.parts[:1] == ("hf:",) else value.absolute()
     if isinstance(value, Section) or attrs.has(type(value)):
         names = [field.name for field in attrs.fields(type(value)) if field.init]
         return attrs.evolve(value, **{name: absolute(getattr(value, name)) for name in names})

@@ -35,23 +35,36 @@ class CheckpointConfig:
 
 
 @attrs.frozen(kw_only=True)
-class RunConfig:
-    """What `ardistill run` takes. `quick` applies the preset "quick" of every section that has one."""
+class TeacherWords:
+    """A teacher, the data whose bundled weights serve where no checkpoint is given, and where they work."""
 
-    method: Section = attrs.field(metadata=section_of("method"))
     teacher: Section = attrs.field(metadata=section_of("teacher"))
     data: Section = attrs.field(metadata=section_of("dataset", default="digits"))
-    eval: EvalConfig = attrs.field(factory=EvalConfig)
-    checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
-    seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
-    out: Path | None = None
-    """The run folder; a new one under runs/ where none is given."""
     device: str = attrs.field(default="auto")
     threads: int = attrs.field(default=0, validator=[ge(0), le(4096)])
     """CPU threads; 0 is one for each core."""
-    quick: bool = False
 
     @device.validator
     def _known(self, _: "attrs.Attribute[Any]", device: str) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9]\d{0,2}))?", device, re.ASCII):
             raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {device!r}")
+
+
+@attrs.frozen(kw_only=True)
+class StudentWords(TeacherWords):
+    """A teacher and a student made of it."""
+
+    student: Section = attrs.field(metadata=section_of("student"))
+
+
+@attrs.frozen(kw_only=True)
+class RunConfig(TeacherWords):
+    """What `ardistill run` takes. `quick` applies the preset "quick" of every section that has one."""
+
+    method: Section = attrs.field(metadata=section_of("method"))
+    eval: EvalConfig = attrs.field(factory=EvalConfig)
+    checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
+    seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
+    out: Path | None = None
+    """The run folder; a new one under runs/ where none is given."""
+    quick: bool = False

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
-from ardistill.config import RunConfig
+from ardistill.config import EvalConfig, RunConfig
 from ardistill.config.section import plain
 from ardistill.errors import ConfigError
 from ardistill.evaluation.drawing import Candidate, Generate
@@ -75,15 +76,30 @@ def _student(name: str, plan: Schedule, student: Student, teacher: ARTeacher) ->
     return Candidate(f"{name}, {plan.name}", plan.passes, made, _parameters(student))
 
 
+@attrs.frozen
+class Judging:
+    """How a student is judged, and the configuration that a report records."""
+
+    name: str
+    """What rows of the report call the student."""
+    eval: EvalConfig
+    seed: int
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Judging":
+        return cls(config.method.name, config.eval, config.seed, plain(config))
+
+
 def assess(
-    config: RunConfig, parts: Parts, student: Student, plans: Sequence[Schedule], progress: Progress
+    judging: Judging, parts: Parts, student: Student, plans: Sequence[Schedule], progress: Progress
 ) -> Evaluation:
     """The teacher, the baseline, and the student under every plan."""
-    teacher, n = parts.teacher, config.eval.n
+    teacher, n, seed = parts.teacher, judging.eval.n, judging.seed
     candidates = [
         _teacher(teacher),
-        _marginals(teacher, max(n, 20 * teacher.n_classes), config.seed, progress),
-        *(_student(config.method.name, plan, student, teacher) for plan in plans),
+        _marginals(teacher, max(n, 20 * teacher.n_classes), seed, progress),
+        *(_student(judging.name, plan, student, teacher) for plan in plans),
     ]
     return evaluate(
         candidates,
@@ -91,8 +107,8 @@ def assess(
         parts.dataset,
         parts.network,
         n=n,
-        batch=config.eval.batch,
-        seed=config.seed,
+        batch=judging.eval.batch,
+        seed=seed,
         progress=progress,
     )
 
@@ -110,14 +126,14 @@ def plans_of(words: Sequence[str], student: Student, teacher: ARTeacher) -> tupl
 
 
 def report_of(
-    config: RunConfig, parts: Parts, result: Evaluation, seconds: Mapping[str, float], command: str
+    judging: Judging, parts: Parts, result: Evaluation, seconds: Mapping[str, float], command: str
 ) -> Report:
     return Report(
         rows=result.rows,
-        n=config.eval.n,
-        seed=config.seed,
+        n=judging.eval.n,
+        seed=judging.seed,
         protocol=result.protocol,
-        config=plain(config),
+        config=judging.config,
         command=command,
         seconds={**seconds, **{f"evaluating {name}": spent for name, spent in result.seconds.items()}},
         hardware=hardware(parts.device),
@@ -130,9 +146,3 @@ def save_picture(path: Path, result: Evaluation) -> None:
     notes["real"] = f"FID {result.floor:.2f}, held-out"
     strips = [Strip(name, images_NCHW, notes.get(name, "")) for name, images_NCHW in result.samples.items()]
     write_atomic(path, png(sample_grid(strips, result.columns)))
-
-
-def class_labels(classes: tuple[int, ...], n: int, n_classes: int) -> Tensor:
-    """(n,) labels: the given classes in turn, or all of them."""
-    chosen: Any = classes or range(n_classes)
-    return torch.tensor([chosen[index % len(chosen)] for index in range(n)])

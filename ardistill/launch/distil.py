@@ -12,7 +12,7 @@ from ardistill.config import RunConfig
 from ardistill.config.section import plain
 from ardistill.evaluation.fidelity import check_enough
 from ardistill.evaluation.report import Report
-from ardistill.launch.assess import assess, plans_of, report_of, save_picture
+from ardistill.launch.assess import Judging, assess, plans_of, report_of, save_picture
 from ardistill.launch.folder import STUDENT
 from ardistill.launch.parts import Parts, assemble, save_student
 from ardistill.noise import Draw
@@ -79,8 +79,9 @@ class Job:
         student = self.method.student()
         assert isinstance(student, torch.nn.Module)
         save_student(self.folder / STUDENT, student.eval(), self.method.student_spec)
-        result = assess(self.config, self.parts, student, self.plans, progress)
-        report = report_of(self.config, self.parts, result, seconds, command)
+        judging = Judging.of(self.config)
+        result = assess(judging, self.parts, student, self.plans, progress)
+        report = report_of(judging, self.parts, result, seconds, command)
         save_picture(self.folder / "samples.png", result)
         report.save(self.folder / "report.json")
         return report

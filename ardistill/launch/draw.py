@@ -1,4 +1,4 @@
-"""Images from a trained student, and the files they are kept in.
+"""Images from a student or a teacher, and the files they are kept in.
 
 Shape legend: N images, B batch, H W pixels.
 """
@@ -6,6 +6,7 @@ Shape legend: N images, B batch, H W pixels.
 import io
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 from PIL import Image
@@ -15,43 +16,75 @@ from torchvision.utils import make_grid
 from ardistill.errors import ConfigError
 from ardistill.evaluation.fidelity import to_uint8
 from ardistill.files import write_atomic
-from ardistill.launch.trained import Trained
 from ardistill.noise import Draw
-from ardistill.protocols import Condition, Progress
-from ardistill.sampling import generate, schedule
+from ardistill.protocols import ARTeacher, Condition, Progress, Student
+from ardistill.sampling import generate, schedule, teacher_tokens
 
 _COLUMNS = 10
 _ENLARGED = 48
 """Images smaller than this are enlarged by a whole number on a sheet."""
 
 
+@attrs.frozen(eq=False)
+class Subjects:
+    """What images are to show, in turn: the rows of a condition; their numbers are the labels a file records."""
+
+    condition: Condition
+    numbers_n: Tensor
+
+    @classmethod
+    def classes(cls, teacher: ARTeacher, classes: tuple[int, ...]) -> "Subjects":
+        """The given classes, or all of the teacher's."""
+        if not teacher.n_classes:
+            raise ConfigError("this teacher draws captions, not classes; give captions=PATH")
+        wrong = [label for label in classes if not 0 <= label < teacher.n_classes]
+        if wrong:
+            raise ConfigError(
+                f"classes={wrong[0]} is not a class of this teacher; expected 0..{teacher.n_classes - 1}"
+            )
+        labels_n = torch.tensor(classes or range(teacher.n_classes), device=teacher.tokenizer.codebook.device)
+        return cls(Condition(labels_n), labels_n)
+
+    @classmethod
+    def captions(cls, teacher: ARTeacher, condition: Condition) -> "Subjects":
+        """Every caption of the condition."""
+        if teacher.n_classes:
+            raise ConfigError(
+                "this teacher draws classes, not captions; give classes=... instead of captions="
+            )
+        device = teacher.tokenizer.codebook.device
+        return cls(condition.to(device), torch.arange(len(condition), device=device))
+
+
 @torch.no_grad()
 def draw_images(
-    trained: Trained,
+    teacher: ARTeacher,
+    student: Student | None,
+    subjects: Subjects,
     *,
     n: int,
-    classes: tuple[int, ...],
     steps: str,
     seed: int,
     batch: int,
     progress: Progress,
 ) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, H, W) uint8 and labels (N,); image i depends on (seed, i) and its class alone."""
-    teacher = trained.parts.teacher
-    wrong = [label for label in classes if not 0 <= label < teacher.n_classes]
-    if wrong:
-        raise ConfigError(
-            f"classes={wrong[0]} is not a class of this teacher; expected 0..{teacher.n_classes - 1}"
-        )
-    plan = schedule(steps, trained.student, teacher.layout)
-    chosen_n = torch.tensor(classes or range(teacher.n_classes), device=trained.parts.device)
+    """Images (N, 3, H, W) uint8 and labels (N,); image i depends on (seed, i) and its subject alone.
+
+    Without a student the teacher draws, in all its steps.
+    """
+    plan = None if student is None else schedule(steps, student, teacher.layout)
     images, labels = [], []
     for start in range(0, n, batch):
-        draw = Draw(seed, "sample", start, min(batch, n - start), trained.parts.device)
-        labels_B = chosen_n[draw.indices() % len(chosen_n)]
-        latents_BLC = generate(plan, trained.student, teacher, Condition(labels_B), draw)
+        draw = Draw(seed, "sample", start, min(batch, n - start), teacher.tokenizer.codebook.device)
+        picks_B = draw.indices() % len(subjects.numbers_n)
+        condition = subjects.condition.map(lambda tensor, picks_B=picks_B: tensor[picks_B])
+        if student is None or plan is None:
+            uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
+            latents_BLC = teacher.tokenizer.codebook[teacher_tokens(teacher, condition, uniform_BL)]
+        else:
+            latents_BLC = generate(plan, student, teacher, condition, draw)
         images.append(to_uint8(teacher.tokenizer.decode(latents_BLC)).cpu())
-        labels.append(labels_B.cpu())
+        labels.append(subjects.numbers_n[picks_B].cpu())
         progress.advance(start + len(draw), n, "images")
     return torch.cat(images), torch.cat(labels)
 

@@ -8,12 +8,12 @@ import attrs
 import torch
 from torch import nn
 
-from ardistill.config import RunConfig
-from ardistill.errors import ConfigError, PluginError, WeightsError
+from ardistill.config import NoSettings, RunConfig, StudentWords, TeacherWords
+from ardistill.errors import ArdistillError, ConfigError, PluginError, WeightsError
 from ardistill.plugins import Registry
 from ardistill.protocols import ARTeacher, Dataset, FeatureNetwork, Student, StudentSpec
-from ardistill.records import MethodOffer, TeacherOffer
-from ardistill.weights import load_strict, read_weights, write_weights
+from ardistill.records import MethodOffer, StudentOffer, TeacherOffer
+from ardistill.weights import Weights, load_strict, read_weights, write_weights
 
 
 @attrs.frozen(eq=False)
@@ -26,10 +26,24 @@ class Parts:
     device: torch.device
 
 
+@attrs.frozen(eq=False)
+class Models:
+    """A teacher, the data that bundled its weights, and a student if there is one."""
+
+    dataset: Dataset
+    teacher: ARTeacher
+    device: torch.device
+    student: Student | None = None
+
+
 def check_capabilities(config: RunConfig, registry: Registry) -> None:
     """Whether the teacher can give what the method needs."""
     method = cast(MethodOffer, registry.get("method", config.method.name))
     teacher = cast(TeacherOffer, registry.get("teacher", config.teacher.name))
+    if "class" not in teacher.conditions:
+        raise PluginError(
+            f"teacher={teacher.name} draws no classes, and every data set is one of classes so far"
+        )
     if missing := sorted(method.needs - teacher.alignments):
         raise PluginError(
             f"method={method.name} needs a trunk of the alignment {', '.join(missing)}, and teacher={teacher.name} "
@@ -37,7 +51,7 @@ def check_capabilities(config: RunConfig, registry: Registry) -> None:
         )
 
 
-def choose_device(config: RunConfig) -> torch.device:
+def choose_device(config: TeacherWords) -> torch.device:
     """The device of the configuration, and the CPU threads set as it says."""
     torch.set_num_threads(config.threads or _cores())
     if config.device == "auto":
@@ -54,13 +68,21 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def assemble(config: RunConfig, registry: Registry) -> Parts:
-    """Loads data, teacher and feature network."""
-    check_capabilities(config, registry)
+def load_models(config: TeacherWords, registry: Registry) -> Models:
+    """The teacher, and the student where the words name one."""
     device = choose_device(config)
     dataset: Dataset = registry.load("dataset", config.data.name)(config.data.settings)
-    load_teacher = registry.load("teacher", config.teacher.name)
-    teacher: ARTeacher = load_teacher(config.teacher.settings, dataset.weights).to(device)
+    load = registry.load("teacher", config.teacher.name)
+    teacher: ARTeacher = load(config.teacher.settings, dataset.weights).to(device)
+    student = None
+    if isinstance(config, StudentWords):
+        student = read_student(config.student.name, config.student.settings, teacher, registry)
+    return Models(dataset, teacher, device, student)
+
+
+def judged(models: Models, config: TeacherWords, registry: Registry) -> Parts:
+    """With what judges them: the data have to fit the teacher."""
+    dataset, teacher = models.dataset, models.teacher
     if teacher.n_classes != dataset.n_classes or teacher.tokenizer.image_shape != dataset.image_shape:
         raise ConfigError(
             f"teacher={config.teacher.name} draws {teacher.n_classes} classes of {teacher.tokenizer.image_shape} "
@@ -68,7 +90,13 @@ def assemble(config: RunConfig, registry: Registry) -> Parts:
             "choose a pair that fits"
         )
     network: Any = registry.load("features", dataset.features)(dataset.weights)
-    return Parts(dataset, teacher, network.to(device), device)
+    return Parts(dataset, teacher, network.to(models.device), models.device)
+
+
+def assemble(config: RunConfig, registry: Registry) -> Parts:
+    """Loads data, teacher and feature network of a run."""
+    check_capabilities(config, registry)
+    return judged(load_models(config, registry), config, registry)
 
 
 def save_student(path: Path, student: nn.Module, spec: StudentSpec) -> None:
@@ -76,17 +104,43 @@ def save_student(path: Path, student: nn.Module, spec: StudentSpec) -> None:
     write_weights(path, student.state_dict(), {"kind": "student", **attrs.asdict(spec)})
 
 
+def read_student(name: str, settings: Any, teacher: ARTeacher, registry: Registry) -> Student:
+    """The student that `student=NAME student.checkpoint=...` means, on the teacher's device.
+
+    The file may be one of ours, which says how to rebuild it, or in the layout its first authors published.
+    """
+    offer = cast(StudentOffer, registry.get("student", name))
+    if isinstance(settings, NoSettings) or settings.checkpoint is None:
+        raise WeightsError(f"student={name} needs its weights; give student.checkpoint=PATH")
+    file = read_weights(settings.checkpoint)
+    if file.about.get("kind") == "student" or offer.published is None:
+        if file.about.get("offer", name) != name:
+            raise WeightsError(f"{file.path} holds a student of {file.about['offer']}, not of {name}")
+        return rebuilt(file, teacher, registry)
+    publish: Any = registry.load_target("student", name, offer.published)
+    student: Any = publish(settings, teacher, file)
+    return cast(Student, student.to(teacher.tokenizer.codebook.device).eval())
+
+
 def load_student(path: Path, teacher: ARTeacher, registry: Registry) -> Student:
     """The student that `save_student` wrote, on the teacher's device."""
-    file = read_weights(path)
+    return rebuilt(read_weights(path), teacher, registry)
+
+
+def rebuilt(file: Weights, teacher: ARTeacher, registry: Registry) -> Student:
+    """The student of a file that says itself how it is rebuilt."""
     offer, settings = file.about.get("offer"), file.about.get("settings")
     if file.about.get("kind") != "student" or not isinstance(offer, str) or not isinstance(settings, dict):
-        raise WeightsError(f"{path} is not a student's file; expected the student.safetensors of a run")
+        raise WeightsError(f"{file.path} is not a student's file; expected the student.safetensors of a run")
     rebuild: Any = registry.load("student", offer)
     try:
         student = rebuild(settings, teacher)
+    except ArdistillError:
+        raise
     except Exception as error:  # the settings come from the file
-        raise WeightsError(f"{path} describes a student that can't be built from this teacher") from error
+        raise WeightsError(
+            f"{file.path} describes a student that can't be built from this teacher"
+        ) from error
     load_strict(student, file, f"a {offer} student of this teacher")
-    made: Student = student.eval()
+    made: Student = student.to(teacher.tokenizer.codebook.device).eval()
     return made

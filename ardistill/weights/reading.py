@@ -1,57 +1,66 @@
 """Reading weights: safetensors, or torch files without unpickling; clear about what is wrong."""
 
 import json
-import pickle
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from ardistill.errors import WeightsError
-from ardistill.wording import message_of, shown
+from ardistill.weights.contents import AGAIN, Content, UnreadableError, content_of
+from ardistill.weights.hub import fetched, is_remote
+from ardistill.weights.torchfile import read_torch
+from ardistill.weights.wrapping import Prefer, plain_keys, unwrapped
+from ardistill.wording import message_of
 
 
 @attrs.frozen(eq=False)
 class Weights:
-    """Tensors by key, what the file says about them, and where they come from."""
+    """Tensors by key, what the file says about them, and where they come from.
+
+    Most tensors still lie in the file, and are read when used: copy what is to outlive it. `wrapping` holds the keys
+    under which the file kept them, such as ("trainer", "ema_parameters").
+    """
 
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
     path: Path
+    wrapping: tuple[str, ...] = ()
+
+    def without(self, *prefixes: str) -> "Weights":
+        """The same without the keys that begin with one of `prefixes`."""
+        kept = {key: value for key, value in self.tensors.items() if not key.startswith(prefixes)}
+        return attrs.evolve(self, tensors=kept)
 
 
-def read_weights(path: Path) -> Weights:
-    """Reads a .safetensors file, or any file of `torch.save` that holds nothing but tensors and plain containers."""
+def read_weights(path: Path | str, *, prefer: Prefer = "ema") -> Weights:
+    """Reads a safetensors file, or a torch file that holds nothing but tensors and plain containers.
+
+    `path` may be `hf://owner/repo/path/in/repo[@revision]`, a file on the Hugging Face Hub, fetched once. What the file
+    is, is told by its content. Where it has averaged (EMA) and trained weights, `prefer` ("ema" or "raw") says which to
+    take. Checksums are compared as `torchfile.read_torch` says; safetensors have none.
+    """
+    place = fetched(path) if is_remote(path) else Path(path)
     try:
-        present = path.is_file()
-    except (OSError, ValueError):  # a name no file system takes
-        present = False
-    if not present:
-        raise WeightsError(
-            f"there is no weights file at {shown(str(path))}; give the path of a .safetensors or .pth file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong with a pickle is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = content_of(place)
+        if content is Content.SAFETENSORS:
+            return _read_safetensors(place)
+        return _read_torch(place, content, prefer)
+    except WeightsError:
+        raise
+    except UnreadableError as error:
+        raise WeightsError(f"{place} can't be read as weights: {error}") from error
     except Exception as error:  # a damaged file can make a reader raise anything
-        unsafe = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than tensors, or is damaged" if unsafe else message_of(error)[:120]
-        raise WeightsError(
-            f"{path} can't be read as weights ({reason}); expected safetensors, or a torch file of tensors alone"
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise WeightsError(f"{path} holds no plain state dict; expected a file of named tensors")
-    return Weights(content, {}, path)
+        reason = f"it is damaged or cut short ({message_of(error)[:120] or type(error).__name__}); {AGAIN}"
+        raise WeightsError(f"{place} can't be read as weights: {reason}") from error
+
+
+def _read_torch(path: Path, content: Content, prefer: Prefer) -> Weights:
+    tensors, wrapping = unwrapped(read_torch(path, content), prefer)
+    return Weights(tensors, {}, path, wrapping)
 
 
 def _read_safetensors(path: Path) -> Weights:
@@ -60,5 +69,5 @@ def _read_safetensors(path: Path) -> Weights:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
     about = json.loads(metadata.get("ardistill", "{}"))
     if not isinstance(about, dict):
-        raise ValueError("its metadata is not an object")
-    return Weights(tensors, about, path)
+        raise UnreadableError("its metadata is not an object; write it again")
+    return Weights(tensors if "kind" in about else plain_keys(tensors), about, path)

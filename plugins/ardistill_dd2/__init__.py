@@ -25,7 +25,7 @@ def ardistill_students() -> Iterator[StudentOffer]:
         name="dd2",
         summary="causal trunk and AdaLN-MLP head, one pass from noise",
         target="ardistill_dd2.student:rebuild",
-        config="ardistill_dd2.config:HeadConfig",
+        config="ardistill_dd2.config:DD2StudentSettings",
     )
 
 

@@ -1,6 +1,7 @@
 """The words of DD2, with the papers' sizes as presets. docs/dd2.md tells which gaps of the paper they fill."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -18,6 +19,15 @@ class HeadConfig:
     blocks: int = attrs.field(default=2, validator=ge(1))
     start_time: float = attrs.field(default=0.7, validator=[gt(0), le(1)])
     """Where the generator enters the flow: it reads x_t = t eps at this t. The paper implies 1."""
+    unit_codes: bool = True
+    """Whether the flow runs on codes scaled to deviation 1, so that a time means the same for every tokenizer."""
+
+
+@attrs.frozen(kw_only=True)
+class DD2StudentSettings:
+    """The words of `student=dd2`: the student.safetensors of a run."""
+
+    checkpoint: Path | None = None
 
 
 def _betas(_: object, field: "attrs.Attribute[tuple[float, float]]", value: tuple[float, float]) -> None:
@@ -81,7 +91,7 @@ class DD2Config:
     def presets(cls) -> Mapping[str, Mapping[str, object]]:
         """`quick` for a look in a minute; the others are tables 10 and 11 of the paper."""
         paper: dict[str, object] = {
-            "head": {"width": 1024, "blocks": 4, "start_time": 1.0},
+            "head": {"width": 1024, "blocks": 4, "start_time": 1.0, "unit_codes": False},
             "draws": 4,
             "t_min": 0.02,
             "t_max": 0.98,

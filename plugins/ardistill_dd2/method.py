@@ -57,6 +57,8 @@ class DD2:
             "generator": self.generator,
             "average": self.average,
         }
+        # The flow's side of the codes; the teacher's is its tokenizer's codebook.
+        self.codes_VC = teacher.tokenizer.codebook / self.average.unit
         self._tuning: TuningSet | None = None
 
     def prepare(self, progress: Progress) -> None:
@@ -149,11 +151,11 @@ class DD2:
 
     def _tune(self, role: str, draw: Draw) -> Mapping[str, Tensor]:
         assert self._tuning is not None, "prepare() comes first"
-        codes_VC = self.teacher.tokenizer.codebook
+        codes_VC = self.codes_VC
         tokens_BL, condition = self._tuning.batch(draw, codes_VC.device)
         q_BLC = codes_VC[tokens_BL]
         with torch.no_grad():
-            log_p_BLV = self.teacher.log_probs(condition, q_BLC)
+            log_p_BLV = self.teacher.log_probs(condition, q_BLC * self.average.unit)
         with torch.set_grad_enabled(role != "head"):
             features_BLD = self.guidance.features(q_BLC, condition)
         eps_MBLC, t_MBL = self._noising(draw, q_BLC)
@@ -164,7 +166,7 @@ class DD2:
         }
 
     def _distil(self, role: str, draw: Draw) -> Mapping[str, Tensor]:
-        codes_VC = self.teacher.tokenizer.codebook
+        codes_VC = self.codes_VC
         condition = Condition(draw.integers("label", self.teacher.n_classes))
         noise_BLC = draw.normal("noise", self.teacher.layout.n_tokens, codes_VC.shape[1])
         with torch.set_grad_enabled(role == "generator"):
@@ -178,7 +180,7 @@ class DD2:
             return {"fcs": fake_score(self.guidance, features_BLD, q_BLC, eps_MBLC, t_MBL)}
         with torch.no_grad():
             features_BLD = self.guidance.features(prefix_BLC, condition)
-            log_p_BLV = self.teacher.log_probs(condition, prefix_BLC)
+            log_p_BLV = self.teacher.log_probs(condition, prefix_BLC * self.average.unit)
         c = self.config
         return {
             "csd": conditional_score_distillation(

@@ -19,14 +19,17 @@ from ardistill_dd2.head import AdaLNHead
 
 
 class ARDiffusion(nn.Module):
-    """f_i = trunk(latents before i), x0 = head(x_t, t, f_i). A `Student` through `jump`."""
+    """f_i = trunk(latents before i), x0 = head(x_t, t, f_i). A `Student` through `jump`.
+
+    All latents here are in units of `unit`; those that `jump` returns are the tokenizer's own.
+    """
 
     jumps = (Jump(0),)
     schedules: Mapping[str, Schedule] = {}
 
-    def __init__(self, trunk: nn.Module, head: AdaLNHead, start_time: float) -> None:
+    def __init__(self, trunk: nn.Module, head: AdaLNHead, start_time: float, unit: float = 1.0) -> None:
         super().__init__()
-        self.trunk, self.head, self.start_time = trunk, head, start_time
+        self.trunk, self.head, self.start_time, self.unit = trunk, head, start_time, unit
 
     @classmethod
     def of(cls, teacher: ARTeacher, config: HeadConfig, seed: int) -> "ARDiffusion":
@@ -36,11 +39,11 @@ class ARDiffusion(nn.Module):
             torch.manual_seed(seed)
             head = AdaLNHead(teacher.tokenizer.codebook.shape[1], cast(Trunk, trunk).width, config)
         head.to(teacher.tokenizer.codebook.device)
-        return cls(trunk, head, config.start_time)
+        return cls(trunk, head, config.start_time, unit_of(teacher, config))
 
     def features(self, latents_BLC: Tensor, condition: Condition) -> Tensor:
         """(B, L, D); position i depends on the latents of earlier steps and the condition alone."""
-        features_BLD: Tensor = self.trunk(latents_BLC, condition)
+        features_BLD: Tensor = self.trunk(latents_BLC * self.unit, condition)
         return features_BLD
 
     def velocity(self, x_MBLC: Tensor, t_MBL: Tensor, features_BLD: Tensor) -> Tensor:
@@ -61,7 +64,12 @@ class ARDiffusion(nn.Module):
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:
         if start != 0:
             raise ValueError(f"a DD2 generator starts from noise, not from step {start}")
-        return Prediction(self.generate(latents_BLC, condition))
+        return Prediction(self.generate(latents_BLC, condition) * self.unit)
+
+
+def unit_of(teacher: ARTeacher, config: HeadConfig) -> float:
+    """What latents are measured in: the deviation of the codebook's numbers, or 1."""
+    return float(teacher.tokenizer.codebook.std()) if config.unit_codes else 1.0
 
 
 def rebuild(settings: Mapping[str, Any], teacher: ARTeacher) -> ARDiffusion:

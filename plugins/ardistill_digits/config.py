@@ -6,7 +6,7 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, ge, gt, le, lt
 
-Part = Literal["all", "features", "tokenizer", "teacher"]
+Part = Literal["all", "features", "tokenizer", "teacher", "vq", "gpt"]
 Preset = Mapping[str, Mapping[str, object]]
 
 SHARE = and_(ge(0.0), le(1.0))
@@ -85,6 +85,56 @@ class TeacherRecipe:
 
 
 @attrs.frozen(kw_only=True)
+class VQRecipe:
+    """LlamaGen's tokenizer: one map of codes of length 1."""
+
+    codebook_size: int = attrs.field(default=128, validator=ge(2))
+    code_width: int = attrs.field(default=8, validator=ge(1))
+    ch: int = attrs.field(default=8, validator=ge(1))
+    ch_mult: tuple[int, ...] = (1, 2, 4)
+    z_channels: int = attrs.field(default=32, validator=ge(1))
+    groups: int = attrs.field(default=4, validator=ge(1))
+
+    images: int = attrs.field(default=192_000, validator=ge(1))
+    batch: int = attrs.field(default=64, validator=ge(1))
+    lr: float = attrs.field(default=2e-3, validator=gt(0.0))
+    free_share: float = attrs.field(default=1 / 6, validator=and_(ge(0.0), lt(1.0)))
+    """The first part of training has no codes, only features of length 1."""
+    restart_share: float = attrs.field(default=0.7, validator=SHARE)
+    l1: float = attrs.field(default=0.5, validator=ge(0.0))
+    perceptual: float = attrs.field(default=2e-3, validator=ge(0.0))
+
+    @classmethod
+    def presets(cls) -> Preset:
+        return {"quick": {"images": 9_600}}
+
+
+@attrs.frozen(kw_only=True)
+class GPTRecipe:
+    """The LlamaGen transformer: sizes, training, and how it samples."""
+
+    width: int = attrs.field(default=64, validator=ge(1))
+    depth: int = attrs.field(default=4, validator=ge(1))
+    heads: int = attrs.field(default=4, validator=ge(1))
+
+    copies: int = attrs.field(default=64, validator=ge(1))
+    images: int = attrs.field(default=384_000, validator=ge(1))
+    batch: int = attrs.field(default=64, validator=ge(1))
+    lr: float = attrs.field(default=3e-3, validator=gt(0.0))
+    weight_decay: float = attrs.field(default=0.05, validator=ge(0.0))
+    class_drop: float = attrs.field(default=0.1, validator=SHARE)
+    ema: float = attrs.field(default=0.998, validator=SHARE)
+
+    cfg: float = attrs.field(default=1.0, validator=ge(0.0))
+    """LlamaGen's own: 1 is no guidance."""
+    top_p: float = attrs.field(default=0.0, validator=SHARE)
+
+    @classmethod
+    def presets(cls) -> Preset:
+        return {"quick": {"copies": 4, "images": 9_600}}
+
+
+@attrs.frozen(kw_only=True)
 class DigitsRecipe:
     """What to make, and how. A part reads the parts before it from the output folder."""
 
@@ -95,3 +145,5 @@ class DigitsRecipe:
     features: FeaturesRecipe = attrs.field(factory=FeaturesRecipe)
     tokenizer: TokenizerRecipe = attrs.field(factory=TokenizerRecipe)
     teacher: TeacherRecipe = attrs.field(factory=TeacherRecipe)
+    vq: VQRecipe = attrs.field(factory=VQRecipe)
+    gpt: GPTRecipe = attrs.field(factory=GPTRecipe)

@@ -111,7 +111,7 @@ class Digits:
         return render(ink_N1HW, warps(torch.full((len(label_N), 6), 0.5))), label_N
 
     def weights(self, name: str) -> Path | None:
-        """Bundled weights: "features", "var/tokenizer", "var/teacher"."""
+        """Bundled weights: "features", and "tokenizer" and "teacher" of "var/" and "llamagen/"."""
         return folder_finder(HOME / "weights")(name)
 
 

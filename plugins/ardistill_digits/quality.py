@@ -1,4 +1,4 @@
-"""How good the bundled teacher is: python -m ardistill_digits.quality [n=5000] [weights=DIR]
+"""How good a bundled teacher is: python -m ardistill_digits.quality [teacher=llamagen] [n=5000] [weights=DIR]
 
 Prints the floor (the Frechet distance between training and held-out digits), the teacher's distances to both, its
 class accuracy, and the same for tokens drawn independently from the teacher's frequencies (onestep*).
@@ -8,10 +8,13 @@ Legend: N images, L tokens.
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import attrs
 import torch
-from ardistill_var.loading import load_teacher
+from ardistill_llamagen.loading import load_teacher as load_llamagen
+from ardistill_llamagen.settings import LlamaGenTeacherSettings
+from ardistill_var.loading import load_teacher as load_var
 from ardistill_var.settings import VARTeacherSettings
 from torch import Tensor
 
@@ -24,6 +27,8 @@ from ardistill_digits.data import Digits, folder_finder
 from ardistill_digits.features import load_features
 
 BATCH = 500
+
+TeacherName = Literal["var", "llamagen"]
 
 
 @attrs.frozen
@@ -94,10 +99,16 @@ def decoded(teacher: ARTeacher, tokens_NL: Tensor) -> Tensor:
     )
 
 
-def quality(weights: WeightsFinder, n: int, seed: int = 0) -> list[Row]:
+def bundled_teacher(name: TeacherName, weights: WeightsFinder) -> ARTeacher:
+    if name == "llamagen":
+        return load_llamagen(LlamaGenTeacherSettings(), weights)
+    return load_var(VARTeacherSettings(), weights)
+
+
+def quality(weights: WeightsFinder, n: int, seed: int = 0, name: TeacherName = "var") -> list[Row]:
     """Rows: held-out digits (whose fid_train is the floor), reconstructions, the teacher, onestep*."""
     data, network = Digits(), load_features(weights)
-    teacher = load_teacher(VARTeacherSettings(), weights)
+    teacher = bundled_teacher(name, weights)
     train_N3HW, _ = balanced(data, "train", n, seed)
     test_N3HW, labels_N = balanced(data, "test", n, seed)
     judge = Judge(network, features_of(network, train_N3HW), features_of(network, test_N3HW))
@@ -118,6 +129,7 @@ def quality(weights: WeightsFinder, n: int, seed: int = 0) -> list[Row]:
 class QualityConfig:
     """The words of this command."""
 
+    teacher: TeacherName = "var"
     n: int = attrs.field(default=5000, validator=attrs.validators.ge(100))
     seed: int = 0
     weights: Path | None = None
@@ -127,7 +139,7 @@ class QualityConfig:
 def main(words: list[str]) -> None:
     config = structure_words(words, QualityConfig)
     finder = Digits().weights if config.weights is None else folder_finder(config.weights)
-    rows = quality(finder, config.n, config.seed)
+    rows = quality(finder, config.n, config.seed, config.teacher)
     print(f"{'images':30}  accuracy  FID to train  FID to held-out")
     for row in rows:
         print(f"{row.name:30}  {row.accuracy:8.4f}  {row.fid_train:12.3f}  {row.fid_test:15.3f}")

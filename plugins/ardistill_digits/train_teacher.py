@@ -14,7 +14,7 @@ from ardistill_var.transformer import VAR
 from torch import Tensor
 
 from ardistill.noise import Draw
-from ardistill.protocols import Progress, Role
+from ardistill.protocols import Progress, Role, Tokenizer
 from ardistill_digits.config import TeacherRecipe
 from ardistill_digits.data import Digits, scans
 from ardistill_digits.fitting import fit
@@ -37,7 +37,7 @@ def teacher_config(recipe: TeacherRecipe, tokenizer: VARTokenizer, n_classes: in
 
 
 def tokenized(
-    tokenizer: VARTokenizer, data: Digits, count: int, seed: int, progress: Progress
+    tokenizer: Tokenizer, data: Digits, count: int, seed: int, progress: Progress
 ) -> tuple[Tensor, Tensor]:
     """Tokens (N, L) and labels (N,) of `count` warped training digits."""
     tokens, labels = [], []

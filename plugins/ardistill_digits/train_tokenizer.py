@@ -12,19 +12,16 @@ import torch
 from ardistill_var.config import VARTokenizerConfig
 from ardistill_var.quantizer_training import initialise_codebook, restart_codes
 from ardistill_var.tokenizer import VARTokenizer
-from ardistill_vqgan.quantizer_training import code_usage, initialise
+from ardistill_vqgan.quantizer_training import initialise
 from torch import Tensor, nn
 
 from ardistill.noise import Draw
 from ardistill.protocols import Progress, Role
+from ardistill_digits.coding import CodeUse, distance
 from ardistill_digits.config import TokenizerRecipe
 from ardistill_digits.data import Digits
 from ardistill_digits.features import DigitFeatures
 from ardistill_digits.fitting import fit
-
-RESTART_EVERY = 25  # updates
-DEAD = 0.02  # of the mean usage
-MEMORY = 0.98  # decay of the usage, per update
 
 
 def tokenizer_config(recipe: TokenizerRecipe) -> VARTokenizerConfig:
@@ -63,7 +60,7 @@ class TokenizerLoss:
     data: Digits
     network: DigitFeatures
     seed: int
-    usage_V: Tensor | None = None
+    use: CodeUse | None = None
 
     def __call__(self, draw: Draw) -> Tensor:
         images_B3HW, _ = self.data.images("train", draw)
@@ -71,23 +68,18 @@ class TokenizerLoss:
         if draw.start < self.recipe.free_share * self.recipe.images:
             # The small pull towards zero keeps the scale of the features bounded.
             return self.distance(self.tokenizer.images(f_BChw), images_B3HW) + 1e-4 * f_BChw.square().mean()
-        if self.usage_V is None:
-            self.usage_V = self.begin_codebook(draw)
+        if self.use is None:
+            self.begin_codebook(draw)
+            self.use = CodeUse(self.recipe, self.recipe.vocab, self.tokenizer.n_tokens)
         quantized = self.tokenizer.quantize(f_BChw)
-        self.mind_codes(quantized.tokens_BL, f_BChw, draw.start)
+        self.mind_codes(self.use, quantized.tokens_BL, f_BChw, draw.start)
         loss = self.distance(self.tokenizer.images(quantized.z_BCHW), images_B3HW) + quantized.loss
         if self.recipe.coarse:
             loss = loss + self.recipe.coarse * self.coarse(images_B3HW, f_BChw, quantized.tokens_BL, draw)
         return loss  # type: ignore[no-any-return]
 
     def distance(self, made_B3HW: Tensor, images_B3HW: Tensor, *, perceptual: bool = True) -> Tensor:
-        """Squared and absolute error of pixels, squared error of features."""
-        error_B3HW = made_B3HW - images_B3HW
-        distance = error_B3HW.square().mean() + self.recipe.l1 * error_B3HW.abs().mean()
-        if perceptual and self.recipe.perceptual:
-            seen_BF, real_BF = self.network(made_B3HW)[0], self.network(images_B3HW)[0]
-            distance = distance + self.recipe.perceptual * (seen_BF - real_BF).square().mean()
-        return distance
+        return distance(made_B3HW, images_B3HW, self.recipe, self.network if perceptual else None)
 
     def coarse(self, images_B3HW: Tensor, f_BChw: Tensor, tokens_BL: Tensor, draw: Draw) -> Tensor:
         """The pixel error of a quarter of the batch drawn from its first scales only, as many as `draw` says.
@@ -102,8 +94,8 @@ class TokenizerLoss:
         return self.distance(self.tokenizer.images(z_bChw), images_B3HW[part], perceptual=False)
 
     @torch.no_grad()
-    def begin_codebook(self, draw: Draw) -> Tensor:
-        """Codes by k-means, every phi the identity; returns (V,) the usage to start from."""
+    def begin_codebook(self, draw: Draw) -> None:
+        """Codes by k-means, every phi the identity."""
         for conv in self.tokenizer.quantize.quant_resi.qresi_ls:
             assert isinstance(conv, nn.Conv2d)
             nn.init.dirac_(conv.weight)
@@ -112,28 +104,20 @@ class TokenizerLoss:
         sample = Draw(draw.seed, f"{draw.stream}/codebook", 0, min(2000, self.recipe.images))
         f_BChw = self.tokenizer.features(self.data.images("train", sample)[0])
         initialise_codebook(self.tokenizer.quantize, f_BChw, seed=self.seed)
-        return torch.full((self.recipe.vocab,), self.mean_usage())
 
-    def mean_usage(self) -> float:
-        """Uses of a code that `usage_V` settles at when all codes are used alike."""
-        return self.recipe.batch * self.tokenizer.n_tokens / self.recipe.vocab / (1 - MEMORY)
-
-    def mind_codes(self, tokens_BL: Tensor, f_BChw: Tensor, start: int) -> None:
+    def mind_codes(self, use: CodeUse, tokens_BL: Tensor, f_BChw: Tensor, start: int) -> None:
         """Counts the codes in use; every so often, moves those that are not."""
-        assert self.usage_V is not None
-        self.usage_V = self.usage_V * MEMORY + code_usage(tokens_BL, self.recipe.vocab)
-        update = start // self.recipe.batch
-        if update % RESTART_EVERY or start > self.recipe.restart_share * self.recipe.images:
-            return
-        moved_V = restart_codes(
-            self.tokenizer.quantize,
-            f_BChw.detach(),
-            tokens_BL,
-            seed=self.seed + update,
-            threshold=DEAD * self.mean_usage(),
-            usage_V=self.usage_V,
-        )
-        self.usage_V[moved_V] = self.mean_usage()
+        use.count(tokens_BL)
+        if use.restart_due(start):
+            moved_V = restart_codes(
+                self.tokenizer.quantize,
+                f_BChw.detach(),
+                tokens_BL,
+                seed=self.seed + start // self.recipe.batch,
+                threshold=use.threshold,
+                usage_V=use.usage_V,
+            )
+            use.moved(moved_V)
 
 
 @torch.no_grad()

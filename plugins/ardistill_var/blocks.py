@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ardistill_var.config import VARConfig
+from ardistill_var.structure import settled
 
 _MAX_LOG_SCALE = math.log(100.0)  # cap of the learned attention temperature
 
@@ -49,7 +50,7 @@ class SelfAttention(nn.Module):
         self.mat_qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("zero_k_bias", torch.zeros(width))
+        self.register_buffer("zero_k_bias", settled(torch.zeros(width, device="cpu")))
         self.proj = nn.Linear(width, width)
 
     def forward(self, x_BLD: Tensor, mask_LL: Tensor | None, cache: KeyValues | None) -> Tensor:
@@ -101,13 +102,23 @@ class AdaLNBlock(nn.Module):
             self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(
-        self, x_BLD: Tensor, cond: Tensor, mask_LL: Tensor | None, cache: KeyValues | None = None
+        self,
+        x_BLD: Tensor,
+        cond: Tensor,
+        mask_LL: Tensor | None,
+        cache: KeyValues | None = None,
+        between_BLD: Tensor | None = None,
     ) -> Tensor:
-        """Modulates x by `cond`: the class embedding (B, D), or (B, 1, 6, D) already projected if shared."""
+        """Modulates x by `cond`: the class embedding (B, D), or (B, 1, 6, D) already projected if shared.
+
+        `between_BLD` is added to the stream between attention and feed-forward.
+        """
         six_B16D = cond + self.ada_gss if self.shared else self.ada_lin(cond).view(len(cond), 1, 6, -1)
         gamma1, gamma2, scale1, scale2, shift1, shift2 = six_B16D.unbind(2)
         h_BLD = self.attn(modulate(x_BLD, scale1, shift1, self.eps), mask_LL, cache)
         x_BLD = torch.addcmul(x_BLD, h_BLD, gamma1)
+        if between_BLD is not None:
+            x_BLD = x_BLD + between_BLD
         h_BLD = self.ffn(modulate(x_BLD, scale2, shift2, self.eps))
         return torch.addcmul(x_BLD, h_BLD, gamma2)
 

@@ -8,13 +8,22 @@ from ardistill.errors import ConfigError
 
 PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
+MOST_TOKENS = 1 << 14
+"""Of an image; the attention mask has the square of it."""
+
+
+def _scales(instance: object, attribute: "attrs.Attribute[tuple[int, ...]]", value: tuple[int, ...]) -> None:
+    """Validator: sides of scales, of at most `MOST_TOKENS` tokens in all."""
+    positive_ints(instance, attribute, value)
+    if (count := sum(side * side for side in value)) > MOST_TOKENS:
+        raise ConfigError(f"patch_nums make {count} tokens, and at most {MOST_TOKENS} are possible")
 
 
 @attrs.frozen(kw_only=True)
 class VARTokenizerConfig:
     """The multi-scale residual tokenizer (defaults: the released vae_ch160v4096z32)."""
 
-    patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=positive_ints)
+    patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
     vocab: int = attrs.field(default=4096, validator=check.ge(2))
     z_channels: int = attrs.field(default=32, validator=check.ge(1))
     ch: int = 160
@@ -30,6 +39,7 @@ class VARTokenizerConfig:
     def __attrs_post_init__(self) -> None:
         if any(pn > self.patch_nums[-1] for pn in self.patch_nums):
             raise ConfigError(f"patch_nums={self.patch_nums} must end with its largest scale")
+        _ = self.backbone  # which checks its widths
 
     @property
     def backbone(self) -> BackboneConfig:
@@ -59,7 +69,7 @@ class VARConfig:
     width: int = attrs.field(default=0, validator=check.ge(0))
     heads: int = attrs.field(default=0, validator=check.ge(0))
     mlp_ratio: float = attrs.field(default=4.0, validator=check.gt(0.0))
-    patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=positive_ints)
+    patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
     vocab: int = attrs.field(default=4096, validator=check.ge(2))
     code_width: int = attrs.field(default=32, validator=check.ge(1))
     num_classes: int = attrs.field(default=1000, validator=check.ge(1))
@@ -73,6 +83,15 @@ class VARConfig:
     def __attrs_post_init__(self) -> None:
         if self.model_width % self.n_heads:
             raise ConfigError(f"heads={self.n_heads} must divide width={self.model_width}")
+
+    def same_network(self, other: "VARConfig") -> bool:
+        """Whether the sizes are the same, however they were given."""
+
+        def sizes(config: VARConfig) -> tuple[object, ...]:
+            full = attrs.evolve(config, width=config.model_width, heads=config.n_heads)
+            return attrs.astuple(attrs.evolve(full, class_drop=0.0, norm_eps=1.0))
+
+        return sizes(self) == sizes(other)
 
     @property
     def model_width(self) -> int:

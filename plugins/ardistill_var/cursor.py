@@ -1,8 +1,8 @@
 """VAR in the middle of generating: one scale at a time, with a cache of keys and values.
 
 Legend: B batch, R rows of the network's batch (B, or 2B with guidance: conditional rows, then null), n tokens
-of one scale, l tokens of a prefix, C code width, N positions of the largest scale, D model width, V codes.
-Source: VAR models/var.py:autoregressive_infer_cfg.
+of one scale, m inputs the network has not seen yet, l tokens of a prefix, C code width, N positions of the
+largest scale, D model width, V codes. Source: VAR models/var.py:autoregressive_infer_cfg.
 """
 
 import torch
@@ -18,7 +18,8 @@ from ardistill_var.transformer import VAR
 class VARCursor:
     """Emits scale after scale; a scale is computed when first asked for.
 
-    With a prefix, the scales it covers go through the network together, each seeing itself and earlier ones.
+    A prefix goes through the network together with the scale after it: each of its scales sees itself and earlier
+    ones or, with `joint_prefix`, all of them and the scale after it (see `VARTeacher`).
     """
 
     def __init__(
@@ -28,8 +29,11 @@ class VARCursor:
         guidance: Guidance,
         labels_B: Tensor,
         prefix_tokens_Bl: Tensor | None = None,
+        *,
+        joint_prefix: bool = False,
     ) -> None:
         self._model, self._tokenizer, self._guidance = model, tokenizer, guidance
+        self._joint_prefix = joint_prefix
         self._sizes = model.config.step_sizes
         self._ramp = guidance_ramp(guidance.scale, len(self._sizes))
         labels_R = labels_B
@@ -38,8 +42,9 @@ class VARCursor:
         self._cond_RD = model.class_emb(labels_R)
         self._caches = [KeyValues() for _ in model.blocks]
         self._step = 0
+        self._cached = 0  # scales the caches hold
         self._log_probs: Tensor | None = None
-        self._input_BnC = self._cond_RD.new_empty(len(labels_B), 0, model.config.code_width)
+        self._input_BmC = self._cond_RD.new_empty(len(labels_B), 0, model.config.code_width)
         self._sum_BNC: Tensor | None = None
         if prefix_tokens_Bl is not None and prefix_tokens_Bl.shape[1]:
             self._replay(prefix_tokens_Bl)
@@ -52,36 +57,42 @@ class VARCursor:
     def log_probs(self) -> Tensor:
         """(B, n, V) of the next scale; asking again costs nothing."""
         if self._log_probs is None:
-            logits_RnV = self._logits(self._run(slice(self._step, self._step + 1), self._input_BnC, None))
+            h_RnD = self._run()[:, -self._sizes[self._step] :]
+            logits_RnV = self._model.logits(h_RnD, self._cond_RD)
             self._log_probs = filtered_log_probs(self._guided(logits_RnV), self._guidance)
         return self._log_probs
 
     def accept(self, tokens_Bl: Tensor) -> None:
         """Commits the scale's tokens (B, n) and moves on."""
-        expected = (len(self._input_BnC), self._sizes[self._step])
-        if tokens_Bl.shape != expected:
-            raise ValueError(f"scale {self._step} takes {expected} tokens, got {tuple(tokens_Bl.shape)}")
-        self.log_probs()  # even where nobody asked, the scale has to enter the caches
+        self._commit(tokens_Bl.shape)
         self._advance(self._tokenizer.codebook[tokens_Bl])
+
+    def accept_vectors(self, latents_BnC: Tensor) -> None:
+        """Commits any vectors (B, n, C) as the scale's, and moves on."""
+        self._commit(latents_BnC.shape[:-1])
+        self._advance(latents_BnC)
+
+    def _commit(self, shape: torch.Size) -> None:
+        expected = (len(self._input_BmC), self._sizes[self._step])
+        if shape != expected:
+            raise ValueError(f"scale {self._step} takes {expected} tokens, got {tuple(shape)}")
+        self.log_probs()  # even where nobody asked, the scale has to enter the caches
         self._log_probs = None
 
-    def _advance(self, codes_BnC: Tensor) -> None:
+    def _advance(self, latents_BnC: Tensor) -> None:
         quantizer = self._tokenizer.quantize
-        added_BNC = quantizer.pyramid.contribution(codes_BnC, self._step, quantizer.quant_resi)
+        added_BNC = quantizer.pyramid.contribution(latents_BnC, self._step, quantizer.quant_resi)
         self._sum_BNC = added_BNC if self._sum_BNC is None else self._sum_BNC + added_BNC
         self._step += 1
         if self._step < len(self._sizes):
-            self._input_BnC = quantizer.pyramid.down(self._sum_BNC, self._step)
+            self._input_BmC = quantizer.pyramid.down(self._sum_BNC, self._step)
 
     def _replay(self, tokens_Bl: Tensor) -> None:
-        inputs = [self._input_BnC]
-        parts = torch.split(tokens_Bl, self._prefix_sizes(tokens_Bl.shape[1]), dim=1)
-        for tokens_Bn in parts:
+        inputs = [self._input_BmC]
+        for tokens_Bn in torch.split(tokens_Bl, self._prefix_sizes(tokens_Bl.shape[1]), dim=1):
             self._advance(self._tokenizer.codebook[tokens_Bn])
-            inputs.append(self._input_BnC)
-        length = tokens_Bl.shape[1]
-        mask = self._model.attn_bias_for_masking[..., :length, :length]
-        self._run(slice(0, len(parts)), torch.cat(inputs[:-1], dim=1), mask)
+            inputs.append(self._input_BmC)
+        self._input_BmC = torch.cat(inputs, dim=1)
 
     def _prefix_sizes(self, length: int) -> list[int]:
         for count in range(1, len(self._sizes) + 1):
@@ -91,14 +102,18 @@ class VARCursor:
             f"a prefix of {length} tokens does not end a scale; scales have {self._sizes} tokens"
         )
 
-    def _run(self, scales: slice, inputs_BnC: Tensor, mask: Tensor | None) -> Tensor:
-        guided = len(self._cond_RD) != len(inputs_BnC)
-        inputs_RnC = torch.cat([inputs_BnC, inputs_BnC]) if guided else inputs_BnC
-        x_RnD = self._model.embed(inputs_RnC, self._cond_RD, scales)
+    def _run(self) -> Tensor:
+        """Features (R, all, D) of the next scale, behind those of the scales that the caches do not hold yet."""
+        scales = slice(self._cached, self._step + 1)
+        mask = None
+        if scales.stop - scales.start > 1 and not self._joint_prefix:
+            end = sum(self._sizes[: scales.stop])
+            mask = self._model.attn_bias_for_masking[..., :end, :end]
+        guided = len(self._cond_RD) != len(self._input_BmC)
+        inputs_RmC = torch.cat([self._input_BmC, self._input_BmC]) if guided else self._input_BmC
+        x_RnD = self._model.embed(inputs_RmC, self._cond_RD, scales)
+        self._cached = scales.stop
         return self._model.run_blocks(x_RnD, self._cond_RD, mask, self._caches)
-
-    def _logits(self, h_RnD: Tensor) -> Tensor:
-        return self._model.logits(h_RnD, self._cond_RD)
 
     def _guided(self, logits_RnV: Tensor) -> Tensor:
         if not self._guidance.scale:

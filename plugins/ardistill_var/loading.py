@@ -1,21 +1,25 @@
-"""Teacher and tokenizer from weights files: their sizes come from the file's own words, else from its shapes."""
+"""The teacher from weights files: its sizes come from the file's own words, else from its shapes."""
 
-import math
 from collections.abc import Mapping
+from functools import partial
 
 import attrs
 import cattrs
 import torch
 from torch import Tensor
 
-from ardistill.errors import WeightsError
+from ardistill.errors import MisfitError, WeightsError
 from ardistill.protocols import Guidance, WeightsFinder
-from ardistill.weights import Weights, bundled_or, children, deduced, described, load_strict, read_weights
-from ardistill_var.config import PATCH_NUMS_256, VARConfig, VARTokenizerConfig
-from ardistill_var.settings import VARTeacherSettings, VARTokenizerSettings
+from ardistill.weights import Weights, bundled_or, children, described, load_strict, read_weights
+from ardistill_var.config import PRESETS, VARConfig
+from ardistill_var.contents import TEACHER, agree, check_structure, read_sizes, scales_of
+from ardistill_var.settings import VARTeacherSettings
+from ardistill_var.structure import STRUCTURAL
 from ardistill_var.teacher import VARTeacher
-from ardistill_var.tokenizer import VARTokenizer
+from ardistill_var.tokenizer_loading import load_tokenizer
 from ardistill_var.transformer import VAR
+
+__all__ = ["PAPER_GUIDANCE", "config_of", "load_teacher", "load_tokenizer", "teacher_config"]
 
 PAPER_GUIDANCE = Guidance(scale=2.0, top_k=900, top_p=0.95)
 
@@ -23,33 +27,43 @@ PAPER_GUIDANCE = Guidance(scale=2.0, top_k=900, top_p=0.95)
 def load_teacher(settings: VARTeacherSettings, weights: WeightsFinder) -> VARTeacher:
     """The teacher that `teacher=var` names, with its tokenizer, on the CPU."""
     file = read_weights(bundled_or(settings.checkpoint, weights("var/teacher"), "VAR", "teacher.checkpoint"))
-    config = described(file, VARConfig, "var-teacher") or deduced(teacher_config, file, "a VAR transformer")
-    model = VAR(config)
-    load_strict(model, file, f"a VAR of depth {config.depth}")
-    tokenizer = _tokenizer(settings.tokenizer, weights, config.patch_nums)
-    return VARTeacher(model, tokenizer, _guidance(settings, file))
-
-
-def load_tokenizer(settings: VARTokenizerSettings, weights: WeightsFinder) -> VARTokenizer:
-    """The tokenizer that `tokenizer=var` names, on the CPU."""
-    return _tokenizer(settings, weights, None)
-
-
-def _tokenizer(
-    settings: VARTokenizerSettings, weights: WeightsFinder, patch_nums: tuple[int, ...] | None
-) -> VARTokenizer:
-    path = bundled_or(
-        settings.checkpoint, weights("var/tokenizer"), "VAR's tokenizer", "teacher.tokenizer.checkpoint"
+    config = config_of(settings, file)
+    with torch.device("meta"):
+        model = VAR(config)
+    what = f"a VAR of depth {config.depth}"
+    check_structure(model, file, what)
+    load_strict(model, file, what, derived=STRUCTURAL)
+    tokenizer = load_tokenizer(
+        settings.tokenizer, weights, patch_nums=config.patch_nums, section="teacher.tokenizer"
     )
-    file = read_weights(path)
-    config = described(file, VARTokenizerConfig, "var-tokenizer")
+    guidance = _guidance(settings, file)
+    return VARTeacher(model, tokenizer, guidance, joint_prefix=settings.prefix == "joint")
+
+
+def config_of(settings: VARTeacherSettings, file: Weights) -> VARConfig:
+    """The sizes that the file tells, with what the words add to them. Raises where the two contradict."""
+    config = described(file, VARConfig, "var-teacher")
     if config is None:
-        config = deduced(tokenizer_config, file, "VAR's tokenizer")
-        if patch_nums is not None:
-            config = attrs.evolve(config, patch_nums=patch_nums)
-    tokenizer = VARTokenizer(config)
-    load_strict(tokenizer, file, "this VAR tokenizer")
-    return tokenizer
+        read = partial(teacher_config, scales=settings.tokenizer.v_patch_nums, num_heads=settings.num_heads)
+        config = read_sizes(read, file, TEACHER, "teacher.checkpoint")
+    agree("teacher.num_heads", settings.num_heads, config.n_heads)
+    agree("teacher.tokenizer.v_patch_nums", settings.tokenizer.v_patch_nums, config.patch_nums)
+    if settings.preset:
+        _check_preset(settings.preset, config, file)
+    return config if settings.norm_eps is None else attrs.evolve(config, norm_eps=settings.norm_eps)
+
+
+def _check_preset(preset: str, config: VARConfig, file: Weights) -> None:
+    fitting = [name for name, (released, _) in PRESETS.items() if released.same_network(config)]
+    if preset not in fitting:
+        name = fitting[0] if fitting else ""
+        held = (
+            f"{name}'s weights" if name else f"the weights of a VAR of depth {config.depth}, no released one"
+        )
+        choose = (
+            f"give teacher.preset={name} or leave it out" if name else f"leave teacher.preset={preset} out"
+        )
+        raise MisfitError(f"{file.path} holds {held}, not {preset}'s; {choose}")
 
 
 def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
@@ -65,42 +79,26 @@ def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
     )
 
 
-def teacher_config(tensors: Mapping[str, Tensor]) -> VARConfig:
-    """The sizes of a bare VAR state dict, from its shapes. Raises KeyError where it is none."""
-    shared = "shared_ada_lin.1.weight" in tensors
-    scales = torch.bincount(tensors["lvl_1L"].flatten().to(torch.int64)).tolist()
+def teacher_config(
+    tensors: Mapping[str, Tensor], *, scales: tuple[int, ...] | None = None, num_heads: int | None = None
+) -> VARConfig:
+    """The sizes of a bare state dict of VAR or its DD1 student. Raises KeyError where it is none.
+
+    `scales` serve where the file does not list them, `num_heads` (default: the depth, as released) where it has no
+    temperatures per head.
+    """
     l2_norm = "blocks.0.attn.scale_mul_1H11" in tensors
     width = tensors["pos_start"].shape[-1]
     depth = children(tensors, "blocks.")
     return VARConfig(
         depth=depth,
         width=width,
-        heads=tensors["blocks.0.attn.scale_mul_1H11"].shape[1] if l2_norm else depth,
+        heads=tensors["blocks.0.attn.scale_mul_1H11"].shape[1] if l2_norm else num_heads or depth,
         mlp_ratio=tensors["blocks.0.ffn.fc1.weight"].shape[0] / width,
-        patch_nums=tuple(math.isqrt(count) for count in scales),
+        patch_nums=scales_of(tensors, scales),
         vocab=tensors["head.weight"].shape[0],
         code_width=tensors["word_embed.weight"].shape[1],
         num_classes=tensors["class_emb.weight"].shape[0] - 1,
-        shared_aln=shared,
+        shared_aln="shared_ada_lin.1.weight" in tensors,
         attn_l2_norm=l2_norm,
-    )
-
-
-def tokenizer_config(tensors: Mapping[str, Tensor]) -> VARTokenizerConfig:
-    """The sizes of a bare VAR tokenizer state dict; its scales are the released ones for their number."""
-    ch = tensors["encoder.conv_in.weight"].shape[0]
-    levels = children(tensors, "encoder.down.")
-    outs = [tensors[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in range(levels)]
-    n_scales = tensors["quantize.ema_vocab_hit_SV"].shape[0]
-    known = {len(PATCH_NUMS_256): PATCH_NUMS_256}
-    patch_nums = known.get(n_scales, tuple(range(1, n_scales + 1)))
-    return VARTokenizerConfig(
-        patch_nums=patch_nums,
-        vocab=tensors["quantize.embedding.weight"].shape[0],
-        z_channels=tensors["quantize.embedding.weight"].shape[1],
-        ch=ch,
-        ch_mult=tuple(out // ch for out in outs),
-        num_res_blocks=children(tensors, "encoder.down.0.block."),
-        in_channels=tensors["encoder.conv_in.weight"].shape[1],
-        share_quant_resi=children(tensors, "quantize.quant_resi.qresi_ls."),
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ardistill_var.config import VARTokenizerConfig
 from ardistill_var.scales import ScalePyramid, phi_index
+from ardistill_var.structure import settled
 
 
 class SharedPhi(nn.Module):
@@ -49,7 +50,8 @@ class MultiScaleQuantizer(nn.Module):
         self.cosine = config.using_znorm
         self.beta = config.beta
         # Training statistics of the released checkpoint; kept for its state dict, used by nothing here.
-        self.register_buffer("ema_vocab_hit_SV", torch.zeros(n_scales, config.vocab))
+        hits_SV = torch.zeros(n_scales, config.vocab, device="cpu")
+        self.register_buffer("ema_vocab_hit_SV", settled(hits_SV))
 
     def encode(self, f_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens (B, L) int64."""

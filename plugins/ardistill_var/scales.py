@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ardistill_var.structure import settled
+
 
 class PhiWeights(Protocol):
     """The convolution phi of a scale as (weight (C, C, 3, 3), bias (C,)), residual connection folded in."""
@@ -36,11 +38,9 @@ def phi_index(n_scales: int, n_convs: int) -> tuple[int, ...]:
 
 def resize_matrix(source: int, target: int, mode: str) -> Tensor:
     """(target^2, source^2) float32: torch's `mode` interpolation of a square row-major map, as a matrix."""
-    # The arithmetic is real even where the caller builds its model on the meta device.
-    device = torch.get_default_device()
     basis = torch.eye(source * source, dtype=torch.float64, device="cpu").view(-1, 1, source, source)
     columns = F.interpolate(basis, size=(target, target), mode=mode)
-    return columns.view(source * source, target * target).t().contiguous().float().to(device)
+    return settled(columns.view(source * source, target * target).t().contiguous().float())
 
 
 class ScalePyramid(nn.Module):

@@ -22,9 +22,23 @@ class VARTeacher(nn.Module):
 
     `guidance.scale` is VAR's own: 0 is none, and scale s of S is guided by scale * s / (S-1). The given
     modules become the teacher's: they are frozen in place.
+
+    A prefix is continued in one of two ways. By default each of its scales sees itself and earlier ones, as when the
+    teacher emits them: that is the distribution the teacher defines, and what `log_probs` gives. With `joint_prefix`
+    the prefix and the scale after it go through the network without a mask, so that early scales see later ones, and
+    what they leave in the caches is used from then on: that is what the released DD1 sampler does (its
+    VAR/models/var.py:intermediate_sample) and what the figures published for teacher steps in between stand for.
+    Without a prefix they are the same.
     """
 
-    def __init__(self, model: VAR, tokenizer: VARTokenizer, guidance: Guidance | None = None) -> None:
+    def __init__(
+        self,
+        model: VAR,
+        tokenizer: VARTokenizer,
+        guidance: Guidance | None = None,
+        *,
+        joint_prefix: bool = False,
+    ) -> None:
         super().__init__()
         for name, ours, theirs in (
             ("patch_nums", model.config.patch_nums, tokenizer.config.patch_nums),
@@ -32,17 +46,28 @@ class VARTeacher(nn.Module):
             ("code width", model.config.code_width, tokenizer.config.z_channels),
         ):
             if ours != theirs:
-                raise ConfigError(f"the teacher's {name} {ours} must equal its tokenizer's {theirs}")
+                raise ConfigError(
+                    f"these VAR weights have {name} {ours} and their tokenizer's have {theirs}; "
+                    "give the tokenizer the VAR was trained with as teacher.tokenizer.checkpoint"
+                )
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer.eval().requires_grad_(False)
         self.guidance = guidance or Guidance()
+        self.joint_prefix = joint_prefix
         self.layout = StepLayout(model.config.step_sizes)
         self.n_classes = model.config.num_classes
 
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> VARCursor:
         """A cursor after the given prefix (B, l), whose length must end a scale."""
         labels_B = condition.require_labels()
-        return VARCursor(self.model, self.tokenizer, self.guidance, labels_B, prefix_tokens_Bl)
+        return VARCursor(
+            self.model,
+            self.tokenizer,
+            self.guidance,
+            labels_B,
+            prefix_tokens_Bl,
+            joint_prefix=self.joint_prefix,
+        )
 
     def log_probs(self, condition: Condition, latents_BLC: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, V) float32, guided and filtered scale by scale, in one masked pass."""

@@ -4,23 +4,27 @@ Legend: B batch, L tokens of all scales, n tokens of one scale, n_0 of the first
 V codes, S scales. Source: VAR models/var.py:VAR.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from ardistill_var.blocks import AdaLNBeforeHead, AdaLNBlock, KeyValues
 from ardistill_var.config import VARConfig
+from ardistill_var.structure import Visibility, attention_bias, levels, own_and_earlier_scales, settled
 
 
 class VARBody(nn.Module):
     """Everything up to the last block's output: what the teacher and a student's trunk have in common.
 
-    Not used by itself; `VAR` adds the head, `VARPrefixTrunk` the path from latents to inputs.
+    Not used by itself; `VARWithHead` adds the head, `VARPrefixTrunk` the path from latents to inputs.
+    `visible` says what a token sees where many scales go through together.
     """
 
     lvl_1L: Tensor
     attn_bias_for_masking: Tensor
 
-    def __init__(self, config: VARConfig) -> None:
+    def __init__(self, config: VARConfig, visible: Visibility = own_and_earlier_scales) -> None:
         super().__init__()
         self.config = config
         width, sizes = config.model_width, config.step_sizes
@@ -36,11 +40,9 @@ class VARBody(nn.Module):
             self.shared_ada_lin = nn.Identity()
         self.blocks = nn.ModuleList(AdaLNBlock(config) for _ in range(config.depth))
 
-        level_L = torch.tensor([scale for scale, size in enumerate(sizes) for _ in range(size)])
-        blocked_LL = level_L[:, None] < level_L[None, :]
-        mask_LL = torch.zeros(blocked_LL.shape).masked_fill(blocked_LL, -torch.inf)
-        self.register_buffer("lvl_1L", level_L[None])
-        self.register_buffer("attn_bias_for_masking", mask_LL[None, None])
+        level_L = levels(sizes)
+        self.register_buffer("lvl_1L", settled(level_L[None]))
+        self.register_buffer("attn_bias_for_masking", settled(attention_bias(visible(level_L))))
 
     def drop_labels(self, labels_B: Tensor, dropped_B: Tensor | None) -> Tensor:
         """The labels with the null class where `dropped_B` is true."""
@@ -60,14 +62,20 @@ class VARBody(nn.Module):
         return torch.cat(parts, dim=1).add(place_1nD)
 
     def run_blocks(
-        self, x_BnD: Tensor, cond_BD: Tensor, mask: Tensor | None, caches: list[KeyValues] | None = None
+        self,
+        x_BnD: Tensor,
+        cond_BD: Tensor,
+        mask: Tensor | None,
+        caches: Iterable[KeyValues] | None = None,
+        between: Iterable[Tensor] | None = None,
     ) -> Tensor:
-        """All blocks; each extends its cache where there is one."""
+        """All blocks; each extends its cache and adds its `between` where there are any, one a block."""
         cond = self.shared_ada_lin(cond_BD)
         if self.config.shared_aln:
             cond = cond.view(len(cond_BD), 1, 6, -1)
-        for i, block in enumerate(self.blocks):
-            x_BnD = block(x_BnD, cond, mask, None if caches is None else caches[i])
+        nothing = [None] * len(self.blocks)
+        for block, cache, between_BnD in zip(self.blocks, caches or nothing, between or nothing, strict=True):
+            x_BnD = block(x_BnD, cond, mask, cache, between_BnD)
         return x_BnD
 
     def hidden(self, inputs_BLC: Tensor, labels_B: Tensor) -> Tensor:
@@ -80,17 +88,21 @@ class VARBody(nn.Module):
         return self.run_blocks(x_BLD, cond_BD, self.attn_bias_for_masking)
 
 
-class VAR(VARBody):
-    """The whole network: inputs and labels to logits."""
+class VARWithHead(VARBody):
+    """The body with the head over codes."""
 
-    def __init__(self, config: VARConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: VARConfig, visible: Visibility = own_and_earlier_scales) -> None:
+        super().__init__(config, visible)
         self.head_nm = AdaLNBeforeHead(config)
         self.head = nn.Linear(config.model_width, config.vocab)
 
     def logits(self, h_BLD: Tensor, cond_BD: Tensor) -> Tensor:
         """Features of the last block -> (B, L, V) float32."""
         return self.head(self.head_nm(h_BLD.float(), cond_BD.float())).float()  # type: ignore[no-any-return]
+
+
+class VAR(VARWithHead):
+    """The whole network: inputs and labels to logits."""
 
     def forward(self, inputs_BLC: Tensor, labels_B: Tensor, dropped_B: Tensor | None = None) -> Tensor:
         """Teacher-forced logits (B, L, V) for inputs (B, L - n_0, C) and labels (B,).

@@ -27,10 +27,10 @@ class VARPrefixTrunk(VARBody):
     @classmethod
     def copy_of(cls, model: VAR, path: FrozenPath) -> "VARPrefixTrunk":
         """A trunk with the model's present weights, sharing none of its tensors; `path` becomes its own."""
-        with torch.device(model.pos_1LC.device):
+        with torch.device("meta"):
             trunk = cls(model.config, path)
         state = {key: value for key, value in model.state_dict().items() if not key.startswith("head")}
-        trunk.load_state_dict(state)
+        trunk.load_state_dict({key: value.clone() for key, value in state.items()}, assign=True)
         return trunk
 
     def forward(self, latents_BLC: Tensor, condition: Condition) -> Tensor:

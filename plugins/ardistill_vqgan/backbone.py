@@ -1,5 +1,7 @@
 """The VQGAN encoder and decoder, with the state-dict keys taming and VAR share.
 
+LlamaGen's have other keys and the same `encoder_widths` and `decoder_widths`.
+
 Legend: B batch, C channels, H W height and width of the map at hand; level 0 is the full resolution.
 Sources: taming-transformers modules/diffusionmodules/model.py:Encoder, Decoder; VAR models/basic_vae.py.
 """
@@ -11,6 +13,24 @@ from torch import Tensor, nn
 
 from ardistill_vqgan.blocks import AttnBlock, Downsample, Middle, ResBlock, Upsample, group_norm
 from ardistill_vqgan.config import BackboneConfig
+
+
+def encoder_widths(config: BackboneConfig) -> list[list[int]]:
+    """Per level, the channels before its first residual block and after each of them."""
+    widths = [config.ch * mult for mult in config.ch_mult]
+    return [
+        [before] + [width] * config.num_res_blocks
+        for before, width in zip([config.ch, *widths[:-1]], widths, strict=True)
+    ]
+
+
+def decoder_widths(config: BackboneConfig) -> list[list[int]]:
+    """The same for the decoder, which runs from the last level to level 0 and has one block more."""
+    widths = [config.ch * mult for mult in config.ch_mult]
+    return [
+        [before] + [width] * (config.num_res_blocks + 1)
+        for before, width in zip([*widths[1:], widths[-1]], widths, strict=True)
+    ]
 
 
 class Level(nn.Module):
@@ -61,22 +81,22 @@ class Encoder(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        widths = [config.ch * mult for mult in config.ch_mult]
-        top = len(widths) - 1
+        widths = encoder_widths(config)
+        top, deepest = len(widths) - 1, widths[-1][-1]
         self.conv_in = nn.Conv2d(config.in_channels, config.ch, 3, padding=1)
         self.down = nn.ModuleList(
             DownLevel(
-                [config.ch if level == 0 else widths[level - 1]] + [width] * config.num_res_blocks,
+                row,
                 config.groups,
                 attention=level in config.attn_levels,
                 packed=config.packed_qkv,
                 last=level == top,
             )
-            for level, width in enumerate(widths)
+            for level, row in enumerate(widths)
         )
-        self.mid = Middle(widths[-1], config.groups, packed=config.packed_qkv)
-        self.norm_out = group_norm(widths[-1], config.groups)
-        self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 3, padding=1)
+        self.mid = Middle(deepest, config.groups, packed=config.packed_qkv)
+        self.norm_out = group_norm(deepest, config.groups)
+        self.conv_out = nn.Conv2d(deepest, config.z_channels, 3, padding=1)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         h_BCHW = self.conv_in(image_BCHW)
@@ -90,23 +110,23 @@ class Decoder(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        widths = [config.ch * mult for mult in config.ch_mult]
-        top = len(widths) - 1
-        self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1], config.groups, packed=config.packed_qkv)
+        widths = decoder_widths(config)
+        deepest, shallowest = widths[-1][0], widths[0][-1]
+        self.conv_in = nn.Conv2d(config.z_channels, deepest, 3, padding=1)
+        self.mid = Middle(deepest, config.groups, packed=config.packed_qkv)
         # up[l] is level l, as in the official keys; they run from the lowest resolution (last) to the first.
         self.up = nn.ModuleList(
             UpLevel(
-                [widths[min(level + 1, top)]] + [width] * (config.num_res_blocks + 1),
+                row,
                 config.groups,
                 attention=level in config.attn_levels,
                 packed=config.packed_qkv,
                 last=level == 0,
             )
-            for level, width in enumerate(widths)
+            for level, row in enumerate(widths)
         )
-        self.norm_out = group_norm(widths[0], config.groups)
-        self.conv_out = nn.Conv2d(widths[0], config.in_channels, 3, padding=1)
+        self.norm_out = group_norm(shallowest, config.groups)
+        self.conv_out = nn.Conv2d(shallowest, config.in_channels, 3, padding=1)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
         h_BCHW = self.mid(self.conv_in(z_BCHW))

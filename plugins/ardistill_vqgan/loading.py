@@ -1,7 +1,9 @@
 """taming's VQGAN from a weights file; its sizes come from the tensors' shapes."""
 
+import logging
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,15 +12,27 @@ from ardistill.weights import bundled_or, children, deduced, load_strict, read_w
 from ardistill_vqgan.config import TamingConfig, TamingSettings
 from ardistill_vqgan.taming import TamingVQGAN
 
+_TRAINING_ONLY = "loss."  # the discriminator and LPIPS of Lightning's checkpoints
+
 
 def load_taming(settings: TamingSettings, weights: WeightsFinder) -> TamingVQGAN:
-    """The tokenizer that `tokenizer=vqgan` names, on the CPU."""
+    """The tokenizer that `tokenizer=vqgan` names, on the CPU. Keys of taming's training losses are left out."""
     path = bundled_or(settings.checkpoint, weights("vqgan/tokenizer"), "a VQGAN", "tokenizer.checkpoint")
-    file = read_weights(path)
+    whole = read_weights(path)
+    file = whole.without(_TRAINING_ONLY)
+    if left_out := len(whole.tensors) - len(file.tensors):
+        _mention(whole.path, left_out)
     config = deduced(partial(taming_config, resolution=settings.resolution), file, "taming's VQGAN")
     tokenizer = TamingVQGAN(config)
     load_strict(tokenizer, file, "taming's VQGAN")
     return tokenizer.eval().requires_grad_(False)
+
+
+@cache  # once per file
+def _mention(path: Path, left_out: int) -> None:
+    logging.getLogger("ardistill").warning(
+        "%s: left out %d tensors named %s*, which only training needs", path, left_out, _TRAINING_ONLY
+    )
 
 
 def taming_config(tensors: Mapping[str, Tensor], resolution: int) -> TamingConfig:

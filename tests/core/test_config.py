@@ -244,7 +244,7 @@ def test_toml_and_words_give_the_same(tmp_path: Path) -> None:
         ("method.alpha = nan", "method.alpha must be a finite number, not nan"),
         ("method.sizes = [1, 2.0]", "method.sizes[1] must be a whole number, not 2.0"),
         ("method = 3", "method must be the name of a method, not 3"),
-        ('"a\\u001bb" = 3', r"unknown key 'a\x1bb'; known here: method, "),
+        ('"a\\u001bb" = 3', r"unknown key 'a\x1bb'; known here: teacher, "),
         ("seed = ", "{path} is not a TOML file: Invalid value (at end of document)"),
         ("seed = " + "9" * 5000, "{path} is not a TOML file: "),
     ],

@@ -2,7 +2,10 @@
 
 import attrs
 
+import ardistill
 from ardistill.cli import VERBS
+from ardistill.cli.eval import EvalRun, EvalStudent
+from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
 from ardistill.plugins import HOOKS, KINDS
 from ardistill.records import API_VERSION
@@ -13,24 +16,42 @@ def keys(cls: type[attrs.AttrsInstance]) -> list[str]:
 
 
 def test_verbs() -> None:
-    assert list(VERBS) == ["run", "sample", "eval", "pretrain", "plugins"]
+    assert list(VERBS) == ["run", "sample", "eval", "pretrain", "convert", "plugins"]
 
 
 def test_keys_of_a_run() -> None:
     assert keys(RunConfig) == [
-        "method",
         "teacher",
         "data",
+        "device",
+        "threads",
+        "method",
         "eval",
         "checkpoint",
         "seed",
         "out",
-        "device",
-        "threads",
         "quick",
     ]
     assert keys(EvalConfig) == ["n", "batch", "steps"]
     assert keys(CheckpointConfig) == ["every", "keep"]
+
+
+def test_keys_of_a_sample() -> None:
+    words = ["out", "n", "seed", "batch", "classes"]
+    models = ["teacher", "data", "device", "threads"]
+    assert set(keys(FromRun)) == {*words, "run", "steps"}
+    assert set(keys(FromTeacher)) == {*words, *models, "captions"}
+    assert set(keys(FromStudent)) == {*words, *models, "captions", "student", "steps"}
+
+
+def test_keys_of_an_eval() -> None:
+    words = ["n", "steps", "seed", "out"]
+    assert set(keys(EvalRun)) == {*words, "run"}
+    assert set(keys(EvalStudent)) == {*words, "teacher", "data", "device", "threads", "student"}
+
+
+def test_the_librarys_front_door() -> None:
+    assert ardistill.__all__ == ["__version__", "load_student", "load_teacher", "load_tokenizer"]
 
 
 def test_what_plugins_can_bring() -> None:

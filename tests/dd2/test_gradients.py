@@ -83,7 +83,7 @@ def test_no_gradient_passes_through_the_condition(teacher, prefix):
     (gradient_BLC,) = torch.autograd.grad(whole, seen["q"])
 
     q_BLC = seen["q"].detach()
-    codes_VC = teacher.tokenizer.codebook
+    codes_VC, unit = method.codes_VC, method.average.unit
     prefix_BLC = q_BLC
     if prefix == "snapped":
         prefix_BLC = codes_VC[torch.cdist(q_BLC, codes_VC).argmin(-1)]
@@ -96,7 +96,7 @@ def test_no_gradient_passes_through_the_condition(teacher, prefix):
         free_BLC,
         eps_MBLC,
         t_MBL,
-        teacher.log_probs(condition, prefix_BLC).detach(),
+        teacher.log_probs(condition, prefix_BLC * unit).detach(),
         codes_VC,
         form="sid",
         alpha=1.0,

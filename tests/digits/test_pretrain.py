@@ -5,13 +5,23 @@ import pytest
 from ardistill_digits.config import DigitsRecipe
 from ardistill_digits.data import folder_finder
 from ardistill_digits.features import load_features
+from ardistill_llamagen.loading import load_teacher as load_llamagen
+from ardistill_llamagen.settings import LlamaGenTeacherSettings
 from ardistill_var.loading import load_teacher
 from ardistill_var.settings import VARTeacherSettings
 
 from ardistill.__main__ import main
 from ardistill.config import structure_words
 
-TINY = ["features.images=256", "tokenizer.images=640", "teacher.images=256", "teacher.copies=1"]
+TINY = [
+    "features.images=256",
+    "tokenizer.images=640",
+    "teacher.images=256",
+    "teacher.copies=1",
+    "vq.images=640",
+    "gpt.images=256",
+    "gpt.copies=1",
+]
 
 
 def made(folder: Path, *words: str) -> dict[str, str]:
@@ -21,17 +31,34 @@ def made(folder: Path, *words: str) -> dict[str, str]:
 
 def test_the_recipe_makes_loadable_files_and_the_same_again(tmp_path: Path) -> None:
     first = made(tmp_path / "a")
-    assert sorted(first) == ["features.safetensors", "var-teacher.safetensors", "var-tokenizer.safetensors"]
+    assert sorted(first) == [
+        "features.safetensors",
+        "llamagen-teacher.safetensors",
+        "llamagen-tokenizer.safetensors",
+        "var-teacher.safetensors",
+        "var-tokenizer.safetensors",
+    ]
     weights = folder_finder(tmp_path / "a")
     load_features(weights)
     teacher = load_teacher(VARTeacherSettings(), weights)
     assert teacher.guidance.scale == DigitsRecipe().teacher.cfg
+    raster = load_llamagen(LlamaGenTeacherSettings(), weights)
+    assert raster.guidance.scale == DigitsRecipe().gpt.cfg
     assert made(tmp_path / "b") == first
     # A part made anew from the parts before it is the same part; another seed gives another.
     assert made(tmp_path / "b", "part=teacher") == first
     assert (
         made(tmp_path / "b", "part=teacher", "seed=1")["var-teacher.safetensors"]
         != first["var-teacher.safetensors"]
+    )
+    assert made(tmp_path / "c", "part=features")
+    assert (
+        made(tmp_path / "c", "part=vq")["llamagen-tokenizer.safetensors"]
+        == first["llamagen-tokenizer.safetensors"]
+    )
+    assert (
+        made(tmp_path / "c", "part=gpt")["llamagen-teacher.safetensors"]
+        == first["llamagen-teacher.safetensors"]
     )
 
 

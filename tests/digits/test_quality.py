@@ -7,9 +7,9 @@ from ardistill_digits.quality import Row, quality
 N = 2000
 
 
-@pytest.fixture(scope="module")
-def rows() -> dict[str, Row]:
-    return {row.name: row for row in quality(Digits().weights, N)}
+@pytest.fixture(scope="module", params=["var", "llamagen"])
+def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
+    return {row.name: row for row in quality(Digits().weights, N, name=request.param)}
 
 
 def test_the_feature_network_knows_digits_it_never_saw(rows: dict[str, Row]) -> None:

@@ -1,10 +1,12 @@
+import pytest
 import torch
 from ardistill_digits.config import TokenizerRecipe
 from ardistill_digits.data import Digits
 from ardistill_digits.features import load_features
+from ardistill_digits.quality import TeacherName, bundled_teacher
 from ardistill_digits.train_tokenizer import tokenizer_config, unit_codes
-from ardistill_var.loading import load_teacher, load_tokenizer
-from ardistill_var.settings import VARTeacherSettings, VARTokenizerSettings
+from ardistill_var.loading import load_tokenizer
+from ardistill_var.settings import VARTokenizerSettings
 from ardistill_var.tokenizer import VARTokenizer
 from ardistill_vqgan.quantizer_training import code_usage, initialise
 
@@ -12,7 +14,10 @@ from ardistill.noise import Draw
 from ardistill.protocols import ARTeacher, Tokenizer
 from ardistill.weights import read_weights
 
-NAMES = {"features": "digits-features", "var/tokenizer": "var-tokenizer", "var/teacher": "var-teacher"}
+NAMES = {
+    "features": "digits-features",
+    **{f"{of}/{part}": f"{of}-{part}" for of in ("var", "llamagen") for part in ("tokenizer", "teacher")},
+}
 LARGEST = 4_000_000
 
 
@@ -26,15 +31,16 @@ def test_bundled_files_are_small_and_say_what_they_are() -> None:
         assert about["made_by"]["recipe"] == "digits"
 
 
-def test_teacher_tokenizer_and_data_fit_one_another() -> None:
+@pytest.mark.parametrize("name", ["var", "llamagen"])
+def test_teacher_tokenizer_and_data_fit_one_another(name: TeacherName) -> None:
     data = Digits()
-    teacher = load_teacher(VARTeacherSettings(), data.weights)
+    teacher = bundled_teacher(name, data.weights)
     assert isinstance(teacher, ARTeacher)
     assert isinstance(teacher.tokenizer, Tokenizer)
     assert teacher.n_classes == data.n_classes
     assert teacher.tokenizer.image_shape == data.image_shape
     assert teacher.layout.n_tokens == teacher.tokenizer.n_tokens
-    path = data.weights("var/teacher")
+    path = data.weights(f"{name}/teacher")
     assert path is not None
     stored = read_weights(path).about["guidance"]
     assert teacher.guidance.scale == stored["scale"]
@@ -58,6 +64,14 @@ def test_the_codebook_is_in_use_and_of_unit_deviation() -> None:
     images, _ = Digits().images("test", Draw(0, "test", 0, 1000))
     used = code_usage(tokenizer.encode(images), len(tokenizer.codebook)) > 0
     assert used.float().mean() >= 0.9
+
+
+def test_llamagens_codebook_is_in_use() -> None:
+    tokenizer = bundled_teacher("llamagen", Digits().weights).tokenizer
+    images, _ = Digits().images("test", Draw(0, "test", 0, 1000))
+    used = code_usage(tokenizer.encode(images), len(tokenizer.codebook)) > 0
+    assert used.float().mean() >= 0.9
+    torch.testing.assert_close(tokenizer.codebook.norm(dim=1), torch.ones(len(tokenizer.codebook)))
 
 
 def test_scaling_the_codes_changes_nothing_else() -> None:
