@@ -65,6 +65,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def parity(session: nox.Session) -> None:
+    """Every fixture of a folder of recorded numbers; words go to the script."""
+    tool(session, "python", "benchmarks/parity.py", *(session.posargs or ["../shared/golden"]))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The exact lab's distances; words go to the benchmark."""
     tool(session, "python", "benchmarks/exact.py", *(session.posargs or ["method=dd2"]))

@@ -96,8 +96,7 @@ class TokenizerLoss:
     @torch.no_grad()
     def begin_codebook(self, draw: Draw) -> None:
         """Codes by k-means, every phi the identity."""
-        for conv in self.tokenizer.quantize.quant_resi.qresi_ls:
-            assert isinstance(conv, nn.Conv2d)
+        for conv in self.tokenizer.quantize.quant_resi.convs():
             nn.init.dirac_(conv.weight)
             assert conv.bias is not None
             conv.bias.zero_()
@@ -129,8 +128,7 @@ def unit_codes(tokenizer: VARTokenizer) -> float:
     """
     scale = float(tokenizer.codebook.std())
     tokenizer.quantize.embedding.weight.div_(scale)
-    for conv in (tokenizer.quant_conv, *tokenizer.quantize.quant_resi.qresi_ls):
-        assert isinstance(conv, nn.Conv2d)
+    for conv in (tokenizer.quant_conv, *tokenizer.quantize.quant_resi.convs()):
         assert conv.bias is not None
         conv.bias.div_(scale)
     tokenizer.quant_conv.weight.div_(scale)

@@ -31,7 +31,7 @@ class VARTokenizerConfig:
     num_res_blocks: int = 2
     in_channels: int = 3
     groups: int = 32
-    share_quant_resi: int = attrs.field(default=4, validator=check.ge(1))  # phi convolutions for all scales
+    share_quant_resi: int = attrs.field(default=4, validator=check.ge(0))  # phi convolutions; 0: one a scale
     quant_resi: float = attrs.field(default=0.5, validator=[check.ge(0.0), check.le(1.0)])
     using_znorm: bool = False  # nearest code by cosine similarity instead of distance
     beta: float = attrs.field(default=0.25, validator=check.ge(0.0))

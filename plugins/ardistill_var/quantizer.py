@@ -18,18 +18,34 @@ from ardistill_var.scales import ScalePyramid, phi_index
 from ardistill_var.structure import settled
 
 
+def phi_names(n_convs: int, n_scales: int) -> list[str]:
+    """The convolutions' names by upstream's `share_quant_resi`: 0 is one a scale, 1 one for all, else so many."""
+    if n_convs == 1:
+        return ["qresi"]
+    return [f"qresi_ls.{k}" for k in range(n_convs)] or [str(s) for s in range(n_scales)]
+
+
 class SharedPhi(nn.Module):
     """K residual 3x3 convolutions for S scales: phi(h) = (1 - r) h + r conv(h)."""
 
     def __init__(self, channels: int, n_convs: int, n_scales: int, ratio: float) -> None:
         super().__init__()
-        self.qresi_ls = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(n_convs))
-        self.index = phi_index(n_scales, n_convs)
+        self.names = phi_names(n_convs, n_scales)
+        if n_convs > 1:
+            self.qresi_ls = nn.Module()
+        for name in self.names:
+            above, _, own = name.rpartition(".")
+            self.get_submodule(above).add_module(own, nn.Conv2d(channels, channels, 3, padding=1))
+        self.index = phi_index(n_scales, len(self.names))
         self.ratio = ratio
+
+    def convs(self) -> list[nn.Conv2d]:
+        """The K convolutions, in the order of the scales they serve."""
+        return [cast("nn.Conv2d", self.get_submodule(name)) for name in self.names]
 
     def forward(self, scale: int) -> tuple[Tensor, Tensor]:
         """Weight (C, C, 3, 3) and bias (C,) of one plain convolution that equals phi at this scale."""
-        conv = cast("nn.Conv2d", self.qresi_ls[self.index[scale]])
+        conv = cast("nn.Conv2d", self.get_submodule(self.names[self.index[scale]]))
         assert conv.bias is not None
         identity_CC = torch.eye(len(conv.weight), device=conv.weight.device, dtype=conv.weight.dtype)
         residual_CC33 = F.pad(identity_CC[:, :, None, None], (1, 1, 1, 1))

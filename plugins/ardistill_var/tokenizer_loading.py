@@ -86,5 +86,11 @@ def tokenizer_config(
         ch_mult=tuple(out // ch for out in outs),
         num_res_blocks=children(tensors, "encoder.down.0.block."),
         in_channels=in_channels,
-        share_quant_resi=children(tensors, "quantize.quant_resi.qresi_ls."),
+        share_quant_resi=_shared(tensors),
     )
+
+
+def _shared(tensors: Mapping[str, Tensor]) -> int:
+    """Convolutions phi that the scales share; 0 where each has its own."""
+    several = children(tensors, "quantize.quant_resi.qresi_ls.")
+    return several or int("quantize.quant_resi.qresi.weight" in tensors)

@@ -22,6 +22,16 @@ def test_the_readmes_run_closes_the_gap(tmp_path):
     assert one.gap_teacher >= 92
 
 
+def test_a_llamagen_is_distilled_too(tmp_path):
+    assert main(["run", "method=dd2", "teacher=llamagen", f"out={tmp_path / 'run'}"]) == 0
+    report = Report.load(tmp_path / "run" / "report.json")
+    one = report.row("dd2, 1 pass")
+    assert report.row("teacher").passes == 16
+    assert one.gap_real >= 70
+    assert one.gap_teacher >= 75
+    assert one.accuracy >= 0.9
+
+
 def test_a_quick_run_is_the_same_twice_and_its_digits_can_be_read(tmp_path):
     for name in ("a", "b"):
         assert main(["run", "method=dd2", "teacher=var", "quick=true", f"out={tmp_path / name}"]) == 0
@@ -42,5 +52,5 @@ def test_the_exact_lab_keeps_its_bounds(tmp_path):
 
 def test_the_recipe_of_the_bundled_weights_runs(tmp_path):
     assert main(["pretrain", "digits", f"out={tmp_path / 'made'}", "quick=true"]) == 0
-    for name in ("features", "var-tokenizer", "var-teacher"):
+    for name in ("features", "var-tokenizer", "var-teacher", "llamagen-tokenizer", "llamagen-teacher"):
         assert read_weights(tmp_path / "made" / f"{name}.safetensors").about

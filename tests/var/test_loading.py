@@ -169,6 +169,25 @@ def test_what_shapes_do_not_tell_of_a_tokenizer(tmp_path: Path) -> None:
         structure_words(["v_patch_nums=1,0"], VARTokenizerSettings)
 
 
+@pytest.mark.parametrize(
+    ("share", "keys"),
+    [(0, {"0", "1", "2"}), (1, {"qresi"}), (2, {"qresi_ls.0", "qresi_ls.1"})],
+)
+def test_phi_of_every_sharing_is_read_off_the_keys(tmp_path: Path, share: int, keys: set[str]) -> None:
+    config = VARTokenizerConfig(patch_nums=(1, 2, 4), vocab=16, z_channels=8, ch=32, share_quant_resi=share)
+    made = VARTokenizer(config)
+    prefix, end = "quantize.quant_resi.", ".weight"
+    found = {
+        key.removeprefix(prefix).removesuffix(end) for key in made.state_dict() if key.startswith(prefix)
+    }
+    assert {key for key in found if not key.endswith("bias")} == keys
+    path = bare(tmp_path / "vae.pth", made)
+    loaded = load_tokenizer(VARTokenizerSettings(checkpoint=path, v_patch_nums=(1, 2, 4)), nothing_bundled)
+    assert loaded.config.share_quant_resi == share
+    latents = torch.randn(2, 21, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded.decode(latents), made.eval().decode(latents))
+
+
 def test_scales_of_a_bare_tokenizer(tmp_path: Path) -> None:
     four = VARTokenizer(VARTokenizerConfig(patch_nums=(1, 2, 3, 4), vocab=16, z_channels=8, ch=32))
     path = bare(tmp_path / "four.pth", four)
