@@ -26,11 +26,11 @@ def described(weights: Weights, cls: type[T], kind: str) -> T | None:
     if "kind" not in weights.about:
         return None
     if weights.about["kind"] != kind:
-        raise WeightsError(f"{weights.path} holds {weights.about['kind']!r}, and {kind!r} is expected")
+        raise WeightsError(f"{weights.where} holds {weights.about['kind']!r}, and {kind!r} is expected")
     try:
         return cattrs.structure(weights.about.get("config"), cls)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        raise WeightsError(f"{weights.path} describes its model in words this version can't read") from error
+        raise WeightsError(f"{weights.where} describes its model in words this version can't read") from error
 
 
 def deduced(read: Callable[[Mapping[str, Tensor]], T], weights: Weights, what: str) -> T:
@@ -40,7 +40,7 @@ def deduced(read: Callable[[Mapping[str, Tensor]], T], weights: Weights, what: s
     except (KeyError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         keys = ", ".join(sorted(weights.tensors)[:3])
         raise WeightsError(
-            f"{weights.path} does not hold {what} (its keys are like {keys or 'none at all'})"
+            f"{weights.where} does not hold {what} (its keys are like {keys or 'none at all'})"
         ) from error
 
 

@@ -30,9 +30,8 @@ def load_strict(
     targets: dict[str, Tensor] = module.state_dict(keep_vars=True)
     if faults := _faults(targets, weights.tensors, derived):
         more = f" and {len(faults) - _KEYS_SHOWN} more" if len(faults) > _KEYS_SHOWN else ""
-        inside = f" (its {'.'.join(weights.wrapping)})" if weights.wrapping else ""
         raise MisfitError(
-            f"{weights.path}{inside} does not fit {what}: {'; '.join(faults[:_KEYS_SHOWN])}{more}{hint}"
+            f"{weights.where} does not fit {what}: {'; '.join(faults[:_KEYS_SHOWN])}{more}{hint}"
         )
     made: dict[int, Tensor] = {}  # by the target's id, since modules may share one under two keys
     fresh: dict[str, Tensor] = {}

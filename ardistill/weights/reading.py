@@ -30,6 +30,11 @@ class Weights:
     path: Path
     wrapping: tuple[str, ...] = ()
 
+    @property
+    def where(self) -> str:
+        """The path, and what of the file this is, for messages: "var.pth (its trainer.ema_parameters)"."""
+        return f"{self.path} (its {'.'.join(self.wrapping)})" if self.wrapping else str(self.path)
+
     def without(self, *prefixes: str) -> "Weights":
         """The same without the keys that begin with one of `prefixes`."""
         kept = {key: value for key, value in self.tensors.items() if not key.startswith(prefixes)}

@@ -70,7 +70,7 @@ def _sizes(weights: Weights) -> dict[str, Any]:
         )
         held = held or f"something else (its first keys: {listed(shown(key) for key in sorted(tensors)[:3])})"
         raise MisfitError(
-            f"{weights.path} holds {held}, and {WHAT} is expected; give its weights as student.checkpoint=PATH"
+            f"{weights.where} holds {held}, and {WHAT} is expected; give its weights as student.checkpoint=PATH"
         )
 
     def read(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _heads(found: Mapping[str, Any], told: GPTConfig, weights: Weights) -> int:
     n_head = RELEASED_HEADS.get((found["dim"], found["n_layer"]))
     if n_head is None:
         raise ConfigError(
-            f"{weights.path} holds {WHAT} of width {found['dim']} with {found['n_layer']} layers, which was never "
+            f"{weights.where} holds {WHAT} of width {found['dim']} with {found['n_layer']} layers, which was never "
             "released, and does not say how many heads it has; give the teacher that it was made of"
         )
     return n_head
@@ -122,7 +122,9 @@ def _check_preset(preset: str, found: Mapping[str, Any], told: GPTConfig, weight
             else f"a student of width {dim} with {n_layer} layers, no released one"
         )
         choose = f"give student.preset={fitting}" if fitting else "leave student.preset out"
-        raise MisfitError(f"{weights.path} holds {held}, not {preset}'s; {choose}, or the path of {preset}'s")
+        raise MisfitError(
+            f"{weights.where} holds {held}, not {preset}'s; {choose}, or the path of {preset}'s"
+        )
     released = PRESETS[PRESET_TEACHERS[preset]].block_size
     if told.block_size != released:
         raise ConfigError(

@@ -81,7 +81,7 @@ def deduced_config(file: Weights, n_head: int | None = None) -> GPTConfig:
     """The configuration of a file without words of its own; without `n_head`, the heads of the release of its size."""
     if "n_d_embed.weight" in file.tensors:
         raise MisfitError(
-            f"{file.path} holds a DD1 student, and LlamaGen itself is expected; give its weights as "
+            f"{file.where} holds a DD1 student, and LlamaGen itself is expected; give its weights as "
             "teacher.checkpoint=PATH, and these as student.checkpoint=PATH"
         )
     found = deduced(sizes, file, "a LlamaGen transformer")
@@ -89,7 +89,7 @@ def deduced_config(file: Weights, n_head: int | None = None) -> GPTConfig:
     n_head = n_head or RELEASED_HEADS.get((dim, n_layer))
     if n_head is None:
         raise ConfigError(
-            f"{file.path} holds a LlamaGen of width {dim} with {n_layer} layers, which was never released, and does "
+            f"{file.where} holds a LlamaGen of width {dim} with {n_layer} layers, which was never released, and does "
             "not say how many heads it has; give teacher.n_head=N"
         )
     try:
@@ -98,7 +98,7 @@ def deduced_config(file: Weights, n_head: int | None = None) -> GPTConfig:
         raise
     except ValueError as error:
         raise WeightsError(
-            f"{file.path} holds a LlamaGen whose tensors have no shapes of a network; it was altered or damaged"
+            f"{file.where} holds a LlamaGen whose tensors have no shapes of a network; it was altered or damaged"
         ) from error
 
 
@@ -128,7 +128,7 @@ def sampling(settings: LlamaGenTeacherSettings, file: Weights) -> tuple[Guidance
         base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
         interval = cattrs.structure(file.about.get("cfg_interval", -1), int)
     except Exception as error:  # cattrs raises groups of what went wrong
-        raise WeightsError(f"{file.path} describes its sampling in words this version can't read") from error
+        raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error
     guidance = Guidance(
         scale=base.scale if settings.cfg is None else settings.cfg,
         top_k=base.top_k if settings.top_k is None else settings.top_k,

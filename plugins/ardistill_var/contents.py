@@ -47,19 +47,19 @@ def read_sizes(read: Callable[[Mapping[str, Tensor]], T], file: Weights, kind: s
     """The configuration that `read` finds in a file of this kind; `word` is where a user gives one."""
     if kind_of(file.tensors) != kind:
         raise MisfitError(
-            f"{file.path} holds {told(file.tensors)}, and {kind} is expected; give its weights as {word}=PATH"
+            f"{file.where} holds {told(file.tensors)}, and {kind} is expected; give its weights as {word}=PATH"
         )
     try:
         return read(file.tensors)
     except KeyError as error:
         raise WeightsError(
-            f"{file.path} holds {kind} without its {error.args[0]}; it is not whole"
+            f"{file.where} holds {kind} without its {error.args[0]}; it is not whole"
         ) from error
     except ConfigError as error:
-        raise WeightsError(f"{file.path} holds {kind} that can't be used: {error}") from error
+        raise WeightsError(f"{file.where} holds {kind} that can't be used: {error}") from error
     except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError, RuntimeError) as error:
         raise WeightsError(
-            f"{file.path} holds {kind} whose tensors have no shapes of a network; it was altered or damaged"
+            f"{file.where} holds {kind} whose tensors have no shapes of a network; it was altered or damaged"
         ) from error
 
 
@@ -92,7 +92,7 @@ def check_structure(module: nn.Module, file: Weights, what: str) -> None:
             continue
         if not torch.equal(theirs.to(ours), ours):
             raise MisfitError(
-                f"{file.path} does not fit {what}: its {key} was made for other scales or another mask; "
+                f"{file.where} does not fit {what}: its {key} was made for other scales or another mask; "
                 "give weights that were trained with these"
             )
 

@@ -38,7 +38,7 @@ def load_published(settings: VARDD1Settings, teacher: ARTeacher, weights: Weight
     if settings.preset:
         _check_preset(settings.preset, config, weights)
     if config.patch_nums[0] != 1 or len(config.patch_nums) == 1:
-        raise MisfitError(f"{weights.path} holds {STUDENT} without a class token; it was altered or damaged")
+        raise MisfitError(f"{weights.where} holds {STUDENT} without a class token; it was altered or damaged")
     network = attrs.evolve(config, patch_nums=config.patch_nums[1:])
     student = _built(network, settings, _var(teacher), str(weights.path))
     what = f"{STUDENT} of depth {config.depth}"
@@ -89,4 +89,4 @@ def _check_preset(preset: str, config: VARConfig, weights: Weights) -> None:
     if preset != fitting:
         told = f"these are {fitting}'s weights" if fitting else f"these weights have depth {config.depth}"
         choose = f"give student.preset={fitting}" if fitting else "leave student.preset out"
-        raise MisfitError(f"{weights.path} does not hold {preset}: {told}; {choose}")
+        raise MisfitError(f"{weights.where} does not hold {preset}: {told}; {choose}")

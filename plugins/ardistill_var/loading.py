@@ -63,7 +63,7 @@ def _check_preset(preset: str, config: VARConfig, file: Weights) -> None:
         choose = (
             f"give teacher.preset={name} or leave it out" if name else f"leave teacher.preset={preset} out"
         )
-        raise MisfitError(f"{file.path} holds {held}, not {preset}'s; {choose}")
+        raise MisfitError(f"{file.where} holds {held}, not {preset}'s; {choose}")
 
 
 def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
@@ -71,7 +71,7 @@ def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
     try:
         base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
     except Exception as error:  # cattrs raises groups of what went wrong
-        raise WeightsError(f"{file.path} describes its sampling in words this version can't read") from error
+        raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error
     return Guidance(
         scale=base.scale if settings.cfg is None else settings.cfg,
         top_k=base.top_k if settings.top_k is None else settings.top_k,
