@@ -44,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = printable(f"{where}{error.strerror or error}")
-        print(f"ardistill: the system refused a file ({reason}); nothing finished is lost", file=sys.stderr)
+        print(
+            f"ardistill: the system refused a file ({reason}); files that were whole still are",
+            file=sys.stderr,
+        )
         return ArdistillError.exit_code
     return code
 

@@ -68,6 +68,12 @@ def recipes(told: Sequence[str], jumps: Sequence[Jump], layout: StepLayout) -> M
             raise ConfigError(
                 f"recipe {shown(recipe)} is not of the form STEPS:SPLIT, e.g. pre-trained-4-6:8"
             )
+        if words in made:
+            raise ConfigError(f"recipes name steps={words} twice; give each schedule one split")
+        if int(split) > layout.n_steps:
+            raise ConfigError(
+                f"recipe {shown(recipe)} splits beyond this teacher's {layout.n_steps} steps; give a smaller split"
+            )
         made[words] = by_rule(words, [attrs.evolve(jump, split=int(split)) for jump in jumps], layout)
     return made
 
@@ -93,7 +99,8 @@ def by_rule(words: str, jumps: Sequence[Jump], layout: StepLayout) -> Schedule:
         if last < n_steps and not tail:
             known = ", ".join(str(jump.start + 1) for jump in jumps)
             raise ConfigError(
-                f"steps={words} ends where this student can't go on; it jumps from steps {known}"
+                f"steps={words} hands back to the student at step {last + 1}, and it jumps from {known} only; "
+                f"end with {n_steps + 1} to let the teacher finish"
             )
         head = jumps[:1] if first else ()
         return Schedule((*head, Redraw(first, last), *tail), words)

@@ -3,6 +3,7 @@
 B batch, L tokens, l tokens of one step, K steps, V codes, C code width, T caption positions, E caption feature width.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -85,6 +86,11 @@ class Condition:
         return self.labels_B
 
 
+def _finite(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{field.name} must be a finite number, not {value}")
+
+
 @attrs.frozen
 class Guidance:
     """How a teacher's logits become the distribution it samples: guidance, then top-k, then top-p, then softmax.
@@ -93,10 +99,10 @@ class Guidance:
     none). `top_k` 0 and `top_p` 0 or 1 are off.
     """
 
-    scale: float = 0.0
+    scale: float = attrs.field(default=0.0, validator=_finite)
     top_k: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     top_p: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
-    temperature: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    temperature: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), _finite])
 
 
 @attrs.frozen(eq=False)

@@ -4,7 +4,7 @@
     python benchmarks/exact.py method=dd2 teacher=sparse seed=1 method.score_form=sid out=exact.json
 
 Prints, for each teacher, the distance of the one-pass student, of the teacher's own samples (the sampling floor) and of
-tokens drawn independently (the baseline), and leaves with 1 where a student misses its bound. Each teacher has a
+tokens drawn independently (the baseline), and exits with 1 where a student misses its bound. Each teacher has a
 process of one thread to itself, so both together take two cores; `PRESETS` holds the settings they start from.
 """
 
@@ -251,6 +251,9 @@ def run(words: Sequence[str]) -> list[Figure]:
 
 
 def main(words: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(words):
+        print((__doc__ or "").strip())
+        return 0
     try:
         figures = run(words)
     except ArdistillError as error:

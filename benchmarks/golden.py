@@ -91,6 +91,10 @@ class Fixture:
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
 
+    def stored(self, name: str) -> np.ndarray[Any, Any]:
+        """The array as the file has it; it does not count as asked for."""
+        return self._arrays[name]
+
     def __iter__(self) -> Iterator[str]:
         """The arrays' names, sorted."""
         return iter(sorted(self._arrays))

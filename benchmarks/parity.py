@@ -5,17 +5,20 @@
 DIR holds fixtures: NAME.json with NAME.npz, and full_keys/NAME.json.gz (see `golden.py`). Each is one line: its kind,
 which the json's words tell, how many of its arrays were checked, how many indices differ, the largest error of a float
 and in which array, and the verdict. A fixture fails if an index differs, if a float is off by more than 1e-4 + 1e-4 of
-its size, if its keys or weights are not those the json tells, if an array is left that no check asked for, if it can't
-be read, and if nothing here knows its kind. Arrays whose name begins with `rnd` hang on torch's generator: a difference
-there is told, and fails nothing. full_keys/ are state dicts of released sizes: keys, shapes, dtypes, parameter counts.
+its size, if its keys or weights are not those the json tells, if an array is left that no check asked for, if it lacks
+an array or a word that every fixture of its kind has, if an array is empty or holds NaN or infinities, if it can't be
+read, and if nothing here knows its kind. Arrays whose name begins with `rnd` depend on torch's generator: a difference
+there is told, and fails nothing. full_keys/ are state dicts of released sizes: keys, shapes, dtypes, parameter counts;
+in place of arrays their lines count keys.
 
-Leaves with 0 if all agree, with 1 if a fixture fails, and with 2 if there is nothing to check. --json prints one object
+Exits with 0 if all agree, with 1 if a fixture fails, and with 2 if there is nothing to check. --json prints one object
 
-    {"fixtures": [{"name", "kind", "checked", "mismatched", "max_error", "worst", "unchecked",
-                   "optional_differences", "ok", "reason"}, ...], "ok": bool}
+    {"fixtures": [{"name", "kind", "checked", "keys", "mismatched", "max_error", "worst",
+                   "unchecked", "optional_differences", "ok", "reason"}, ...], "ok": bool}
 
-where `checked` counts arrays and `mismatched` indices, `max_error` is a number, or null where an error is not finite,
-`worst` names an array, `unchecked` and `optional_differences` are lists of strings, and `reason` is "" where `ok`.
+where `checked` counts arrays, `keys` those of a released size (else 0) and `mismatched` indices, `max_error` is a
+number, or null where an error is not finite, `worst` names an array, `unchecked` and `optional_differences` are lists
+of strings, and `reason` is "" where `ok`.
 """
 
 import io
@@ -31,7 +34,7 @@ from golden import FixtureError
 from parity_checks.verdict import Result, judge, judge_keys
 
 from ardistill.cli.terminal import print_table
-from ardistill.wording import shown
+from ardistill.wording import printable, shown
 
 COLUMNS = ("fixture", "kind", "arrays", "mismatched", "max error", "worst", "verdict")
 
@@ -63,7 +66,7 @@ def as_text(found: Sequence[Result]) -> str:
         (
             result.name,
             result.kind,
-            result.checked,
+            f"{result.keys} keys" if result.keys else result.checked,
             result.mismatched,
             f"{result.max_error:.1e}" if result.max_error else "0",
             result.worst or "-",
@@ -74,12 +77,14 @@ def as_text(found: Sequence[Result]) -> str:
     print_table(rows, COLUMNS, text)
     for result in found:
         if result.reason:
-            print(f"{result.name}: {result.reason}", file=text)
+            print(printable(f"{result.name}: {result.reason}"), file=text)
         for difference in result.optional_differences:
-            print(f"{result.name}: optional: {difference}", file=text)
+            print(printable(f"{result.name}: optional: {difference}"), file=text)
+    n_keys = sum(result.keys for result in found)
     failed = sum(not result.ok for result in found)
     print(
         f"{len(found)} fixtures, {sum(result.checked for result in found)} arrays, "
+        f"{f'{n_keys} keys, ' if n_keys else ''}"
         f"{sum(result.mismatched for result in found)} indices differ, "
         f"largest error {max(result.max_error for result in found):.1e}: "
         f"{f'{failed} FAILED' if failed else 'all agree'}",

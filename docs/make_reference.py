@@ -3,8 +3,10 @@
 python docs/make_reference.py
 """
 
+import ast
 import inspect
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ import attrs
 
 from ardistill import hookspecs
 from ardistill.cli import VERBS
-from ardistill.config import RunConfig, Section
-from ardistill.config.layers import nested_class
+from ardistill.cli.convert import ConvertWords
+from ardistill.cli.eval import EvalRun, EvalStudent
+from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
+from ardistill.config import RunConfig, Section, TeacherWords
+from ardistill.config.layers import nested_class, presets_of
 from ardistill.config.section import plain
+from ardistill.config.values import describe
 from ardistill.plugins import HOOKS, Registry, discover
 
 HERE = Path(__file__).parent
@@ -26,6 +32,35 @@ SECTIONS = {
     "tokenizer": "tokenizer",
     "dataset": "data",
 }
+FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
+    ("run", "`--config FILE` and `resume=DIR` are told above; a new run takes", RunConfig, ()),
+    ("sample run=DIR", "", FromRun, ()),
+    ("sample teacher=NAME", "", FromTeacher, ()),
+    ("sample student=NAME", "All words of `sample teacher=NAME`, and", FromStudent, (FromTeacher,)),
+    ("eval run=DIR", "", EvalRun, ()),
+    (
+        "eval student=NAME",
+        "`teacher`, `data`, `device`, `threads` as for `run`, the words of `eval run=DIR` but `run`, and",
+        EvalStudent,
+        (TeacherWords, EvalRun),
+    ),
+    ("convert FILE...", "", ConvertWords, ()),
+)
+"""A verb's form, what is said of it, its class, and the classes whose words are told elsewhere."""
+
+WORDS = """\
+A word is `key=value`. Lists are written with commas: `eval.steps=1,2`. Values that are not given are the defaults
+below, or a preset's.
+
+A preset is a named set of values: `method.preset=var-d16`; words given beside it win. `quick=true` applies the presets
+called `quick`.
+
+The words of a section chosen by name (`method=dd2`, `teacher=var`, `student=var-dd1`) have tables of their own further
+down; every form that takes `teacher` takes the words of `teacher.*` too, and likewise for the others. No verb takes
+`tokenizer=NAME`: its words are arguments of `ardistill.load_tokenizer` in Python, and a teacher's tokenizer is set by
+`teacher.tokenizer.*`.
+
+`threads=0` uses every core that the process may run on, whatever `OMP_NUM_THREADS` says."""
 
 
 def reference() -> str:
@@ -36,9 +71,9 @@ def reference() -> str:
         "## Verbs",
         *(part for verb in VERBS for part in _verb(verb)),
         "## Words",
-        "Those of `run` come first; `sample` and `eval` take those of `teacher` and `student` too, and "
-        "`ardistill.load_tokenizer` those of `tokenizer`. Values not given are the defaults below, or a preset's.",
-        _table(_fields(RunConfig, "")),
+        WORDS,
+        *(part for form in FORMS for part in _form(*form)),
+        *(part for name in registry.names("recipe") for part in _recipe(registry, name)),
         *(part for kind, word in SECTIONS.items() for part in _sections(registry, kind, word)),
         "## Hooks",
         *(part for hook in HOOKS for part in _hook(hook)),
@@ -53,39 +88,19 @@ def _verb(verb: str) -> Iterator[str]:
     yield f"```text\n{inspect.getdoc(import_module(VERBS[verb]))}\n```"
 
 
-def _fields(cls: type, prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Key, type and default of every word of a config class, nested ones under their prefix."""
-    for field in attrs.fields(attrs.resolve_types(cls)):
-        inner = nested_class(field.type)
-        if inner is not None:
-            yield from _fields(inner, f"{prefix}{field.name}.")
-        elif field.type is Section:
-            default = field.metadata.get("default")
-            yield f"{prefix}{field.name}", f"a {field.metadata['kind']}'s name", default or "required"
-        else:
-            yield f"{prefix}{field.name}", _type(field.type), _default(field.default)
+def _form(title: str, said: str, cls: type, told: tuple[type, ...]) -> Iterator[str]:
+    yield f"### `{title}`"
+    known = {field.name for other in told for field in attrs.fields(other)}
+    yield f"{said}:" if said else inspect.getdoc(cls) or ""
+    yield from _words(cls, "", known)
 
 
-def _type(kind: Any) -> str:
-    return (
-        kind.__name__
-        if isinstance(kind, type) and not getattr(kind, "__args__", None)
-        else str(kind).replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")
-    )
-
-
-def _default(value: Any) -> str:
-    if value is attrs.NOTHING:
-        return "required"
-    value = value.factory() if isinstance(value, attrs.Factory) else value  # type: ignore[arg-type]
-    told = plain(value)
-    return ",".join(map(str, told)) if isinstance(told, list) else str(told) if told != "" else '""'
-
-
-def _table(rows: Iterator[tuple[str, str, str]]) -> str:
-    lines = ["| word | type | default |", "|---|---|---|"]
-    lines += [f"| `{key}` | {kind.replace('|', 'or')} | `{default}` |" for key, kind, default in rows]
-    return "\n".join(lines)
+def _recipe(registry: Registry, name: str) -> Iterator[str]:
+    cls = registry.config_class("recipe", name)
+    if cls is not None and attrs.fields(cls):
+        yield f"### `pretrain {name} out=DIR`"
+        yield inspect.getdoc(cls) or ""
+        yield from _words(cls, "")
 
 
 def _sections(registry: Registry, kind: str, word: str) -> Iterator[str]:
@@ -95,10 +110,101 @@ def _sections(registry: Registry, kind: str, word: str) -> Iterator[str]:
             continue
         yield f"### `{word}={name}`"
         yield inspect.getdoc(cls) or ""
-        yield _table(_fields(cls, f"{word}."))
-        offered = getattr(cls, "presets", None)
-        if offered is not None:
-            yield f"Presets: {', '.join(f'`{preset}`' for preset in offered())}."
+        yield from _words(cls, f"{word}.")
+
+
+def _words(cls: type, prefix: str, known: set[str] | None = None) -> Iterator[str]:
+    """The table of a class's words, those that must be given first, and its presets."""
+    rows = sorted(_fields(cls, prefix, known or set()), key=lambda row: row[2] != "required")
+    yield "\n".join(
+        ["| word | value | default | meaning |", "|---|---|---|---|", *(_row(*row) for row in rows)]
+    )
+    presets = list(_presets(cls, prefix))
+    if presets:
+        yield "\n".join(presets)
+
+
+def _fields(cls: type, prefix: str, known: set[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Key, value, default and meaning of every word of a config class, nested ones under their prefix."""
+    meanings = _meanings(cls)
+    for field in attrs.fields(attrs.resolve_types(cls)):
+        key, inner = f"{prefix}{field.name}", nested_class(field.type)
+        if field.name in known:
+            continue
+        if inner is not None:
+            yield from _fields(inner, f"{key}.", set())
+        elif field.type is Section:
+            default = field.metadata.get("default")
+            kind = field.metadata["kind"]
+            told = f"`{default}`" if default else "required"
+            yield key, f"the name of a {kind}", told, meanings.get(field.name, "")
+        else:
+            value = describe(field.type).replace("finite number", "number")
+            yield key, value, _default(field.default), meanings.get(field.name, "")
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    """The string that follows a field in the source, the subclass's over those of its bases."""
+    found: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        if not attrs.has(owner):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, after in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+                assert isinstance(field.target, ast.Name)
+                found[field.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
+    return found
+
+
+def _default(value: Any) -> str:
+    if value is attrs.NOTHING:
+        return "required"
+    value = value.factory() if isinstance(value, attrs.Factory) else value  # type: ignore[arg-type]
+    return f"`{_shown(value)}`" if value not in {"", ()} else ""
+
+
+def _shown(value: object) -> str:
+    """A value as a word gives it."""
+    told = plain(value)
+    if isinstance(told, list):
+        return ",".join(map(_shown, told))
+    if isinstance(told, float):
+        return f"{told:g}"
+    return str(told).lower() if isinstance(told, bool) else str(told)
+
+
+def _row(key: str, kind: str, default: str, meaning: str) -> str:
+    return f"| `{key}` | {kind} | {default} | {meaning} |".replace("  |", " |")
+
+
+def _presets(cls: type, prefix: str) -> Iterator[str]:
+    """A line for each preset of a class and of those nested in it."""
+    implied: dict[str, Any] = getattr(cls, "teacher_words", dict)()
+    empty = []
+    for name, values in presets_of(cls).items():
+        if not values:
+            empty.append(f"`{name}`")
+            continue
+        told = ", ".join(_assigned(values, ""))
+        teacher = implied.get(name, {})
+        more = "".join(f", {word}" for word in _assigned(teacher, "teacher."))
+        yield f"* `{prefix}preset={name}`: {told}{more.replace('`teacher.name=', '`teacher=')}"
+    if empty:
+        yield f"* `{prefix}preset` is one of {', '.join(empty)}; they set no values, and the weights are held to them."
+    for field in attrs.fields(attrs.resolve_types(cls)):
+        inner = nested_class(field.type)
+        if inner is not None:
+            yield from _presets(inner, f"{prefix}{field.name}.")
+
+
+def _assigned(values: Any, prefix: str) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _assigned(value, f"{prefix}{key}.")
+        else:
+            yield f"`{prefix}{key}={_shown(value)}`"
 
 
 def _hook(hook: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ A verb's module has a docstring, which is its `--help`; `SUMMARY`, one line; and
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ardistill.errors import ConfigError
 from ardistill.wording import did_you_mean, shown
@@ -61,3 +62,8 @@ def check_output(out: Path) -> None:
         raise ConfigError(f"out={out} lies in a folder that is not there; make {out.parent} first")
     if taken:
         raise ConfigError(f"out={out} is a directory; give a file")
+    try:
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"out={out} can't be written ({error.strerror}); give a file elsewhere") from error

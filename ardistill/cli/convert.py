@@ -34,8 +34,8 @@ class ConvertWords:
 
 
 def main(words: list[str]) -> int:
-    files = [word for word in words if "=" not in word]
-    given = structure_words([word for word in words if "=" in word], ConvertWords)
+    files = [word for word in words if _names_file(word)]
+    given = structure_words([word for word in words if not _names_file(word)], ConvertWords)
     if not files:
         raise ConfigError("convert lacks its files; write: ardistill convert FILE... [out=DIR]")
     jobs = _jobs(files, given)
@@ -51,8 +51,20 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def _names_file(word: str) -> bool:
+    """Whether it names a file rather than an option."""
+    name, sign, _ = word.partition("=")
+    if not sign or name.startswith(("http://", "https://")):
+        return True
+    if name not in attrs.fields_dict(ConvertWords) and os.path.isfile(word):  # noqa: PTH113, Path's raises for long words
+        raise ConfigError(f"{word} can't be converted: a file's name must not hold '='; rename it")
+    return False
+
+
 def _jobs(files: list[str], given: ConvertWords) -> list[tuple[str, Path]]:
     """Each file with its target; what can be known to fail fails here, before anything is written."""
+    from ardistill.weights.hub import is_remote
+
     jobs: dict[Path, str] = {}
     for file in files:
         target = _target(file, given.out)
@@ -60,6 +72,8 @@ def _jobs(files: list[str], given: ConvertWords) -> list[tuple[str, Path]]:
             raise ConfigError(f"{shown(jobs[target])} and {shown(file)} would both be written to {target}")
         if target.is_dir():
             raise ConfigError(f"{target} is a directory; give another out=DIR")
+        if target.exists() and not is_remote(file) and target.samefile(file):
+            raise ConfigError(f"{file} would be written over itself; give another folder with out=DIR")
         if target.exists() and not given.overwrite:
             raise ConfigError(f"{target} is there already; give another out=DIR, or overwrite=true")
         if not (target.parent.is_dir() and os.access(target.parent, os.W_OK)):

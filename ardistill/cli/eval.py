@@ -1,7 +1,7 @@
 """Evaluate a student: a run's again, with other schedules or more images, or one named by words.
 
     python -m ardistill eval run=DIR
-    python -m ardistill eval run=DIR steps=1,2,pre-trained-3-5 n=10000 seed=1 out=report.json
+    python -m ardistill eval run=DIR steps=1,2 n=10000 seed=1 out=report.json
     python -m ardistill eval teacher=var student=dd2 student.checkpoint=student.safetensors data=digits
 
 Without `out` the report is only printed; a run's own report.json is left alone.

@@ -1,11 +1,12 @@
 """Train the weights that come bundled with a data set, by the recipe that made them.
 
     python -m ardistill pretrain digits out=DIR
-    python -m ardistill pretrain digits out=DIR part=teacher teacher.images=100000     only the last part
+    python -m ardistill pretrain digits out=DIR part=teacher teacher.images=100000     only the VAR teacher
     python -m ardistill pretrain digits out=DIR quick=true                             a minute, to try it
 
 out is the folder for the safetensors files (it is made; files of the same names are replaced once their
-successors are whole). The other words are the recipe's own; the same words and seed give the same files.
+successors are whole). The other words are the recipe's own; the same words and seed give the same files. The parts of
+`digits` are features, tokenizer and teacher (VAR's), vq and gpt (LlamaGen's); each builds on what DIR holds.
 """
 
 import time

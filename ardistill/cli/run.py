@@ -5,8 +5,8 @@
     python -m ardistill run --config DIR/config.toml out=OTHER      repeats a run
     python -m ardistill run resume=DIR                              goes on with an interrupted one
 
-quick=true is a look in about a minute. The run folder holds config.toml, checkpoints/, student.safetensors,
-metrics.jsonl, tensorboard/, samples.png and report.json.
+quick=true is a look in a minute or two, far from trained. The run folder holds config.toml, checkpoints/, what the
+method keeps (tuning.safetensors), student.safetensors, metrics.jsonl, tensorboard/, samples.png and report.json.
 """
 
 import shlex
@@ -39,10 +39,17 @@ def main(words: list[str]) -> int:
         config = absolute(attrs.evolve(config, out=out))
 
     # torch is imported only once the words make sense.
+    from ardistill.evaluation.report import Report
     from ardistill.evaluation.table import print_table
     from ardistill.launch.distil import Job
     from ardistill.weights import reporting
 
+    report_file = out / "report.json"
+    if resumed is not None and report_file.is_file():
+        with folders.locked(out):
+            print_table(Report.load(report_file).rows)
+        print(f"\n{out} is finished; evaluate it anew with: python -m ardistill eval run={out}")
+        return 0
     with shown_progress() as progress, reporting(progress):
         job = Job.of(config, out, registry)
     if resumed is None:
@@ -51,7 +58,7 @@ def main(words: list[str]) -> int:
         command = shlex.join(["python", "-m", "ardistill", "run", *words])
         report = job.run(progress, command)
     print_table(report.rows)
-    print(f"\n{out / 'samples.png'}\n{out / 'report.json'}")
+    print(f"\n{out / 'samples.png'}\n{report_file}")
     return 0
 
 

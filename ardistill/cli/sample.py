@@ -129,6 +129,10 @@ def _captions(given: FromTeacher, registry: Registry) -> Any:
     """The condition that captions=PATH names, as the teacher's plugin reads it."""
     if given.captions is None:
         return None
+    if given.classes:
+        raise ConfigError(
+            "classes= and captions= exclude one another; give what the teacher is conditioned on"
+        )
     name = given.teacher.name
     offer = cast(TeacherOffer, registry.get("teacher", name))
     if offer.captions is None:

@@ -53,7 +53,8 @@ def describe(kind: Any) -> str:
     if is_union(kind):
         return " or ".join(describe(member) for member in get_args(kind))
     if _is_tuple(kind):
-        return f"a list of {' and '.join(dict.fromkeys(describe(m) for m in get_args(kind) if m is not ...))}"
+        members = dict.fromkeys(describe(member) for member in get_args(kind) if member is not ...)
+        return f"a list, each part {' or '.join(members)}"
     if _is_choice(kind):
         return f"one of {listed(_options(kind))}"
     if attrs.has(kind):

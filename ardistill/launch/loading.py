@@ -2,24 +2,29 @@
 
     teacher = ardistill.load_teacher("var", checkpoint="var_d16.pth", tokenizer={"checkpoint": "vae.pth"})
     student = ardistill.load_student("var-d16-dd1", teacher, checkpoint="var-d16.pth")
+    images, labels = ardistill.draw(teacher, student, classes=(207, 88), n=4)
 
 What is returned is frozen, in evaluation mode, on `device`. Errors are those of the command line, as exceptions of
 `ardistill.errors`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from ardistill.config import NoSettings, structure_trees
-from ardistill.config.students import student_trees
+from ardistill.config.students import student_of_preset
 from ardistill.config.words import Tree, nest
+from ardistill.errors import ConfigError
+from ardistill.launch.draw import Subjects, draw_images
 from ardistill.launch.parts import load_student as load_saved
-from ardistill.launch.parts import read_student
+from ardistill.launch.parts import read_student, usable
 from ardistill.plugins import Registry, discover
 from ardistill.protocols import ARTeacher, Dataset, Student, Tokenizer, WeightsFinder
+from ardistill.wording import shown
 
 
 def load_teacher(
@@ -30,14 +35,14 @@ def load_teacher(
     `settings` are the words after `teacher.`, e.g. `checkpoint=..., cfg=1.5, tokenizer={"checkpoint": ...}`. Where no
     checkpoint is given, the weights bundled with `data` serve.
     """
-    return cast(ARTeacher, _load("teacher", name, data, settings).to(device))
+    return cast(ARTeacher, _load("teacher", name, data, settings).to(usable(device)))
 
 
 def load_tokenizer(
     name: str, *, data: str = "digits", device: torch.device | str = "cpu", **settings: object
 ) -> Tokenizer:
     """The tokenizer called `name`; `settings` are the words after `tokenizer.`, e.g. `checkpoint=...`."""
-    return cast(Tokenizer, _load("tokenizer", name, data, settings).to(device))
+    return cast(Tokenizer, _load("tokenizer", name, data, settings).to(usable(device)))
 
 
 def load_student(name: str | Path, teacher: ARTeacher, **settings: object) -> Student:
@@ -47,23 +52,52 @@ def load_student(name: str | Path, teacher: ARTeacher, **settings: object) -> St
     has made; `settings` are the words after `student.`, e.g. `checkpoint=..., starts=(0, 4)`.
     """
     registry = discover()
+    if not isinstance(name, str | Path):
+        raise ConfigError(f"a student is named by text or a path, not {shown(name)}")
     if isinstance(name, Path) or name.endswith(".safetensors"):
         return load_saved(Path(name), teacher, registry)
     if name not in registry.names("student"):
-        implied = student_trees([f"student.preset={name}"], registry)
-        if len(implied) > 1:
-            settings = {"preset": name, **settings}
-            name = str(cast("Mapping[str, object]", implied[0]["student"])["name"])
+        settings = {"preset": name, **settings}
+        name = student_of_preset(name, registry)
     structured = _settings("student", name, settings, registry)
     return read_student(name, structured, teacher, registry)
 
 
+@torch.no_grad()
+def draw(
+    teacher: ARTeacher,
+    student: Student | None = None,
+    *,
+    classes: Sequence[int] = (),
+    n: int = 8,
+    steps: str = "1",
+    seed: int = 0,
+    batch: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """Images (n, channels, H, W) uint8 and their labels (n,), as `ardistill sample` draws them, on the CPU.
+
+    `classes` are drawn in turn; none means all. Without a student the teacher draws, in all its steps.
+    """
+    subjects = Subjects.classes(teacher, tuple(classes))
+    return draw_images(
+        teacher, student, subjects, n=n, steps=steps, seed=seed, batch=batch, progress=_Silent()
+    )
+
+
+class _Silent:
+    def advance(self, done: int, total: int, what: str) -> None: ...
+
+
 def _load(kind: str, name: str, data: str, settings: Mapping[str, object]) -> Any:
+    for what, given in ((f"a {kind}", name), ("data", data)):
+        if not isinstance(given, str):
+            raise ConfigError(f"{what} is named by text, not {shown(given)}")
     registry = discover()
     structured = _settings(kind, name, settings, registry)
     dataset: Dataset = registry.load("dataset", data)(_settings("dataset", data, {}, registry))
     bundled: WeightsFinder = dataset.weights
-    return registry.load(kind, name)(structured, bundled)
+    with torch.device("cpu"):  # whatever the caller's default is; `to` comes afterwards
+        return registry.load(kind, name)(structured, bundled)
 
 
 def _settings(kind: str, name: str, settings: Mapping[str, object], registry: Registry) -> Any:

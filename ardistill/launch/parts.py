@@ -14,6 +14,7 @@ from ardistill.plugins import Registry
 from ardistill.protocols import ARTeacher, Dataset, FeatureNetwork, Student, StudentSpec
 from ardistill.records import MethodOffer, StudentOffer, TeacherOffer
 from ardistill.weights import Weights, load_strict, read_weights, write_weights
+from ardistill.wording import shown
 
 
 @attrs.frozen(eq=False)
@@ -56,12 +57,20 @@ def choose_device(config: TeacherWords) -> torch.device:
     torch.set_num_threads(config.threads or _cores())
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(config.device)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    return usable(config.device)
+
+
+def usable(device: torch.device | str) -> torch.device:
+    """The device. Raises ConfigError where this machine has none of that name."""
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={shown(device)} is no device; use cpu, cuda or cuda:N") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device={config.device} is not there ({torch.cuda.device_count()} CUDA devices are); use device=cpu"
+            f"device={device} is not there ({torch.cuda.device_count()} CUDA devices are); use device=cpu"
         )
-    return device
+    return found
 
 
 def _cores() -> int:
@@ -83,6 +92,11 @@ def load_models(config: TeacherWords, registry: Registry) -> Models:
 def judged(models: Models, config: TeacherWords, registry: Registry) -> Parts:
     """With what judges them: the data have to fit the teacher."""
     dataset, teacher = models.dataset, models.teacher
+    if not teacher.n_classes:
+        raise ConfigError(
+            f"teacher={config.teacher.name} draws captions with these weights, and data={config.data.name} has "
+            "classes; give the weights of a class-conditional model"
+        )
     if teacher.n_classes != dataset.n_classes or teacher.tokenizer.image_shape != dataset.image_shape:
         raise ConfigError(
             f"teacher={config.teacher.name} draws {teacher.n_classes} classes of {teacher.tokenizer.image_shape} "
@@ -118,8 +132,7 @@ def read_student(name: str, settings: Any, teacher: ARTeacher, registry: Registr
             raise WeightsError(f"{file.path} holds a student of {file.about['offer']}, not of {name}")
         return rebuilt(file, teacher, registry)
     publish: Any = registry.load_target("student", name, offer.published)
-    student: Any = publish(settings, teacher, file)
-    return cast(Student, student.to(teacher.tokenizer.codebook.device).eval())
+    return _ready(publish(settings, teacher, file), teacher)
 
 
 def load_student(path: Path, teacher: ARTeacher, registry: Registry) -> Student:
@@ -142,5 +155,10 @@ def rebuilt(file: Weights, teacher: ARTeacher, registry: Registry) -> Student:
             f"{file.path} describes a student that can't be built from this teacher"
         ) from error
     load_strict(student, file, f"a {offer} student of this teacher")
-    made: Student = student.to(teacher.tokenizer.codebook.device).eval()
+    return _ready(student, teacher)
+
+
+def _ready(student: Any, teacher: ARTeacher) -> Student:
+    """The student, frozen, on the teacher's device."""
+    made: Student = student.to(teacher.tokenizer.codebook.device).eval().requires_grad_(False)
     return made

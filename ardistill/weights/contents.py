@@ -1,9 +1,11 @@
 """What a file is: told by its first bytes, never by its name."""
 
+from codecs import getincrementaldecoder
 from enum import Enum, auto
 from pathlib import Path
 
 from ardistill.errors import WeightsError
+from ardistill.weights.hub import instead_of, is_web, web_address
 from ardistill.wording import message_of, shown
 
 AGAIN = "fetch it again"
@@ -51,11 +53,24 @@ def content_of(path: Path) -> Content:
     for start, reason in _OTHERS.items():
         if head.startswith(start):
             raise UnreadableError(reason)
+    if _is_text(head):
+        raise UnreadableError("this is text, not weights: the download went wrong, or it is another file")
     return _weights_content(head, size)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether it can be UTF-8, as far as it goes, without what no text has. The length in safetensors has zeros."""
+    try:
+        text = getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not any(character < " " and not character.isspace() for character in text)
 
 
 def check_present(path: Path) -> None:
     """Raises WeightsError where there is no file."""
+    if is_web(path):
+        raise WeightsError(f"{shown(web_address(path))} is not on this machine; {instead_of(path)}")
     name = repr(str(path)) if len(str(path)) <= _LONGEST else shown(str(path))
     try:
         present, folder = path.is_file(), path.is_dir()

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from ardistill.errors import WeightsError
 from ardistill.weights.hub import address_of, is_remote
 from ardistill.weights.reading import Weights, read_weights
 from ardistill.weights.wrapping import Prefer
@@ -24,9 +25,14 @@ class Converted:
 def convert(source: Path | str, target: Path, *, prefer: Prefer = "ema") -> Converted:
     """Writes the weights of `source` to `target`, dtypes kept.
 
-    A file that describes itself keeps its words; others get {"source": {"file", "sha256", "wrapping"}}.
+    A file that describes itself keeps its words; others get {"source": {"file", "sha256", "wrapping"}}. Raises
+    WeightsError for a file without tensors, too.
     """
     weights = read_weights(source, prefer=prefer)
+    if not weights.tensors:
+        raise WeightsError(
+            f"{weights.where} holds no tensors, so there is nothing to convert; give another file"
+        )
     write_weights(target, weights.tensors, weights.about or {"source": _origin(source, weights)})
     return Converted(len(weights.tensors), target.stat().st_size, weights.wrapping)
 

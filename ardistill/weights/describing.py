@@ -8,6 +8,7 @@ import cattrs
 from torch import Tensor
 
 from ardistill.errors import WeightsError
+from ardistill.weights.naming import named
 from ardistill.weights.reading import Weights
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def described(weights: Weights, cls: type[T], kind: str) -> T | None:
     if weights.about["kind"] != kind:
         raise WeightsError(f"{weights.where} holds {weights.about['kind']!r}, and {kind!r} is expected")
     try:
-        return cattrs.structure(weights.about.get("config"), cls)
+        return cattrs.structure(dict(weights.about.get("config", ())), cls)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         raise WeightsError(f"{weights.where} describes its model in words this version can't read") from error
 
@@ -38,7 +39,7 @@ def deduced(read: Callable[[Mapping[str, Tensor]], T], weights: Weights, what: s
     try:
         return read(weights.tensors)
     except (KeyError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        keys = ", ".join(sorted(weights.tensors)[:3])
+        keys = ", ".join(map(named, sorted(weights.tensors)[:3]))
         raise WeightsError(
             f"{weights.where} does not hold {what} (its keys are like {keys or 'none at all'})"
         ) from error

@@ -4,8 +4,13 @@ They are fetched by the optional package huggingface_hub into its cache, where t
 hold: HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.
 """
 
+import logging
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import attrs
 
@@ -13,6 +18,9 @@ from ardistill.errors import WeightsError
 from ardistill.wording import message_of, shown
 
 _ADDRESS = re.compile(r"hf:/+([\w.-]+)/([\w.-]+)/([^@]+?)(?:@([^@]+))?")
+_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)/(?:resolve|blob|raw)/([^/]+)/([^?#]+)(?:[?#].*)?"
+)
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 _STATUS = {
     401: f"the Hub refused access; {_LOGIN}",
@@ -60,6 +68,29 @@ def address_of(path: Path | str) -> Address:
     return Address(f"{owner}/{repo}", file, revision)
 
 
+def is_web(path: Path | str) -> bool:
+    """Whether a path is the address of a web page or file."""
+    return Path(path).parts[:1] in {("https:",), ("http:",)}
+
+
+def web_address(path: Path | str) -> str:
+    """As it was before `Path` made one slash of its two."""
+    return Path(path).as_posix().replace(":/", "://", 1)
+
+
+def instead_of(path: Path | str) -> str:
+    """What to do with the address of a file on the web.
+
+    >>> instead_of("https://huggingface.co/owner/repo/resolve/v2/var_d16.pth")
+    'write hf://owner/repo/var_d16.pth@v2 instead'
+    """
+    found = _PAGE.fullmatch(web_address(path))
+    if found is None:
+        return "download it first"
+    repo, revision, file = map(unquote, found.groups())
+    return f"write {Address(repo, file, None if revision == 'main' else revision)} instead"
+
+
 def fetched(path: Path | str) -> Path:
     """The local copy, fetched where it is not there or is out of date. Raises WeightsError with the reason."""
     address = address_of(path)
@@ -71,9 +102,24 @@ def fetched(path: Path | str) -> Path:
             "run `pip install ardistill[hub]`"
         ) from error
     try:
-        return Path(hf_hub_download(address.repo, address.file, revision=address.revision))
+        with _quiet():
+            return Path(hf_hub_download(address.repo, address.file, revision=address.revision))
     except Exception as error:  # of the package, of the network, of the disk
         raise WeightsError(f"{address} can't be fetched: {_reason(error, address)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the package says of each of its tries: we say how they ended."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _reason(error: Exception, address: Address) -> str:

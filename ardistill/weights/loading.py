@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.errors import MisfitError, WeightsError
+from ardistill.weights.naming import named
 from ardistill.weights.progress import Meter
 from ardistill.weights.reading import Weights
 
@@ -23,9 +24,10 @@ def load_strict(
     and in their own dtype; the others are copied into. Nothing of the module lies in the file afterwards, and beyond
     the module no more memory is taken than the file's pages that the system keeps at will.
 
-    Raises MisfitError, or WeightsError for NaN (and, in parameters, infinities; buffers such as masks may hold them),
-    before the module is changed. Raises AssertionError where a tensor of the module is on the meta device afterwards:
-    whoever builds a module there makes its derived buffers, and those outside of the state dict, elsewhere.
+    Raises MisfitError, or WeightsError for NaN and, in parameters, for infinities and what becomes one in the module's
+    dtype (buffers such as masks may hold them), before the module is changed. Raises AssertionError where a tensor of
+    the module is on the meta device afterwards: whoever builds a module there makes its derived buffers, and those
+    outside of the state dict, elsewhere.
     """
     targets: dict[str, Tensor] = module.state_dict(keep_vars=True)
     if faults := _faults(targets, weights.tensors, derived):
@@ -38,7 +40,7 @@ def load_strict(
     meter = Meter(sum(value.nbytes for value in weights.tensors.values()), f"loading {weights.path.name}")
     for key, value in weights.tensors.items():
         target = targets[key]
-        _check_numbers(weights, key, finite=isinstance(target, nn.Parameter))
+        _check_numbers(weights, key, target.dtype, finite=isinstance(target, nn.Parameter))
         if target.is_meta:
             fresh[key] = made[id(target)] = _filled(made.get(id(target), target), value)
         meter.add(value.nbytes)
@@ -55,7 +57,7 @@ def _faults(
     missing = [key for key in wanted if key not in given and key.rpartition(".")[2] not in derived]
     return [
         *(f"{key} is missing" for key in missing),
-        *(f"{key} is unexpected" for key in given if key not in wanted),
+        *(f"{named(key)} is unexpected" for key in given if key not in wanted),
         *(
             f"{key} is {given[key]} instead of {kind}"
             for key, kind in wanted.items()
@@ -66,11 +68,15 @@ def _faults(
 
 def _kind(tensor: Tensor) -> str:
     """Shape and sort of number: float16 weights fit a float32 network, bytes do not."""
-    return f"{'float' if tensor.is_floating_point() else 'integer'} {list(tensor.shape)}"
+    plain = "bool" if tensor.dtype is torch.bool else "complex" if tensor.is_complex() else "integer"
+    return f"{'float' if tensor.is_floating_point() else plain} {list(tensor.shape)}"
 
 
-def _check_numbers(weights: Weights, key: str, *, finite: bool) -> None:
-    """One pass over the tensor, without a copy of it: NaN spreads to the largest and the least."""
+def _check_numbers(weights: Weights, key: str, dtype: torch.dtype, *, finite: bool) -> None:
+    """One pass over the tensor, without a copy of it: NaN spreads to the largest and the least.
+
+    Where they are finite in `dtype` too, all numbers are.
+    """
     value = weights.tensors[key]
     if not value.is_floating_point() or not value.numel():
         return
@@ -80,6 +86,12 @@ def _check_numbers(weights: Weights, key: str, *, finite: bool) -> None:
     if finite and not (bool(least.isfinite()) and bool(largest.isfinite())):
         raise WeightsError(
             f"{weights.path} holds an infinity in {key}; it was damaged, or its training failed"
+        )
+    if finite and not (bool(least.to(dtype).isfinite()) and bool(largest.to(dtype).isfinite())):
+        own = str(dtype).removeprefix("torch.")
+        raise WeightsError(
+            f"{weights.path} holds numbers in {key} that are too large for {own}; "
+            "it was damaged, or is made for another precision"
         )
 
 

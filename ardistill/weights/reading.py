@@ -21,8 +21,9 @@ from ardistill.wording import message_of
 class Weights:
     """Tensors by key, what the file says about them, and where they come from.
 
-    Most tensors still lie in the file, and are read when used: copy what is to outlive it. `wrapping` holds the keys
-    under which the file kept them, such as ("trainer", "ema_parameters").
+    Most tensors still lie in the file, and are read when used: copy what is to outlive it, and do not change the file
+    in place while it is used, for the system kills a process that reads behind a mapped file's end. `wrapping` holds
+    the keys under which the file kept them, such as ("trainer", "ema_parameters").
     """
 
     tensors: Mapping[str, Tensor]
@@ -51,6 +52,7 @@ def read_weights(path: Path | str, *, prefer: Prefer = "ema") -> Weights:
     place = fetched(path) if is_remote(path) else Path(path)
     try:
         content = content_of(place)
+        _check_name(place)
         if content is Content.SAFETENSORS:
             return _read_safetensors(place)
         return _read_torch(place, content, prefer)
@@ -61,6 +63,13 @@ def read_weights(path: Path | str, *, prefer: Prefer = "ema") -> Weights:
     except Exception as error:  # a damaged file can make a reader raise anything
         reason = f"it is damaged or cut short ({message_of(error)[:120] or type(error).__name__}); {AGAIN}"
         raise WeightsError(f"{place} can't be read as weights: {reason}") from error
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # the readers take text alone
+        raise UnreadableError("its path is not UTF-8; rename it") from error
 
 
 def _read_torch(path: Path, content: Content, prefer: Prefer) -> Weights:

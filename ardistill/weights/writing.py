@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ardistill.errors import WeightsError
 from ardistill.files import fsync_folder
+from ardistill.weights.naming import named
 from ardistill.weights.progress import Meter
+from ardistill.wording import shown
 
 _DTYPES = {
     torch.uint64: "U64",
@@ -37,12 +39,13 @@ _DTYPES = {
 }
 _ORDER = {dtype: place for place, dtype in enumerate(_DTYPES)}  # wide numbers first, so that all lie aligned
 _ALIGNMENT = 8
+_METADATA = "__metadata__"
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Writes safetensors aside, fsyncs them, and renames them to `path`; one tensor is copied at a time.
 
-    Raises WeightsError for numbers that safetensors do not have, such as complex ones.
+    Raises WeightsError for numbers that safetensors do not have, such as complex ones, and for keys.
     """
     header = _header(path, tensors, {"ardistill": json.dumps(about)})
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -59,11 +62,15 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def _header(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": metadata}
+    entries: dict[str, Any] = {_METADATA: metadata}
     begin = 0
     for key, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
-            raise WeightsError(f"{path} can't hold {key}, whose dtype {tensor.dtype} is none of safetensors'")
+            raise WeightsError(
+                f"{path} can't hold {named(key)}, whose dtype {tensor.dtype} is none of safetensors'"
+            )
+        if fault := _fault_of(key):
+            raise WeightsError(f"{path} can't hold the key {shown(key)}, {fault}; rename it in the source")
     for key in _in_order(tensors):
         end = begin + tensors[key].nbytes
         entries[key] = {
@@ -74,6 +81,16 @@ def _header(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str])
         begin = end
     header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     return header + b" " * (-len(header) % _ALIGNMENT)
+
+
+def _fault_of(key: str) -> str:
+    if key == _METADATA:
+        return "which safetensors keep for what is said of the file"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "which is not UTF-8"
+    return ""
 
 
 def _write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor], meter: Meter) -> None:

@@ -1,15 +1,16 @@
 """Small things every family needs: how a fixture was called, arrays that are there, arrays of all scales."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
-from golden import Fixture
+from golden import Fixture, FixtureError
 from torch import Tensor
 
 Triple = tuple[str, Tensor, Tensor]
 """The name of an array, what this code gives, what was recorded."""
 
+_SHOWN = 5
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
@@ -26,6 +27,14 @@ def call(fixture: Fixture, name: str) -> Mapping[str, float]:
     if "g_seed" in found:
         found["seed"] = found.pop("g_seed")
     return found
+
+
+def generator(fixture: Fixture, name: str) -> torch.Generator:
+    """Torch's generator as the call began with it. Raises FixtureError where the json tells no seed."""
+    said = call(fixture, name)
+    if "seed" not in said:
+        raise FixtureError(f"its json does not say calls.{name} with a seed")
+    return torch.Generator().manual_seed(int(said["seed"]))
 
 
 def compared(fixture: Fixture, got: Mapping[str, Tensor]) -> Iterator[Triple]:
@@ -55,3 +64,9 @@ def each(fixture: Fixture, prefix: str, function: Callable[[int], Tensor]) -> It
 def as_logits(log_probs: Tensor, recorded: Tensor) -> Tensor:
     """Log-probabilities (..., V) as logits, by the recorded logits' own normaliser, which no distribution can tell."""
     return log_probs + recorded.logsumexp(-1, keepdim=True)
+
+
+def listed(words: Sequence[str], between: str = ", ") -> str:
+    """A few of them, and how many more."""
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return between.join(words[:_SHOWN]) + more

@@ -21,22 +21,48 @@ class Kind:
     """The same, of what hangs on torch's generator."""
     build: str = ""
     """Json -> the model, for the keys of released sizes."""
+    needs: str = ""
+    """Fixture -> patterns of the arrays that none of this kind is without."""
+    words: tuple[str, ...] = ()
+    """What every json of this kind says; a dot leads into an object."""
+    masked: tuple[str, ...] = ()
+    """Arrays where -inf rules a code out."""
+
+
+_MODEL = ("arrays", "config", "keys", "n_params", "weight_seed")
+_STUDENT = (*_MODEL, "config.fewstep", "config.combine")
+_VAR = (*_MODEL, "config.depth", "calls.gen")
+_C2I = (*_MODEL, "config.cfg", "calls.gen")
+_T2I = (*_MODEL, "config.cfg")
+_FILTERS = ("arrays", "cases")
+
+
+def _model(name: str, module: str, words: tuple[str, ...], random: str = "") -> Kind:
+    """A kind whose module has all the functions under their usual names."""
+    return Kind(name, f"{module}:check", random, f"{module}:build", f"needed:{module}", words)
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("VAR tokenizer", "var_tokenizer:check", build="var_tokenizer:build"),
-        Kind("VAR", "var:check", "var:check_random", "var:build"),
-        Kind("VAR filters", "filters:check_var"),
-        Kind("VAR phi pattern", "phi:check"),
-        Kind("DD1 of VAR", "dd1_var:check", build="dd1_var:build"),
-        Kind("LlamaGen tokenizer", "llamagen_tokenizer:check", build="llamagen_tokenizer:build"),
-        Kind("LlamaGen c2i", "llamagen:check_c2i", "llamagen:check_random", "llamagen:build"),
-        Kind("LlamaGen t2i", "llamagen:check_t2i", build="llamagen:build"),
-        Kind("LlamaGen filters", "filters:check_llamagen"),
-        Kind("DD1 of LlamaGen", "dd1_llamagen:check", build="dd1_llamagen:build"),
-        Kind("taming VQGAN", "taming:check", build="taming:build"),
+        _model("VAR tokenizer", "var_tokenizer", _MODEL),
+        _model("VAR", "var", _VAR, "var:check_random"),
+        _model("DD1 of VAR", "dd1_var", _STUDENT),
+        _model("LlamaGen tokenizer", "llamagen_tokenizer", _MODEL),
+        _model("DD1 of LlamaGen", "dd1_llamagen", (*_STUDENT, "config.block_size")),
+        _model("taming VQGAN", "taming", _MODEL),
+        Kind(
+            "LlamaGen c2i",
+            "llamagen:check_c2i",
+            "llamagen:check_random",
+            "llamagen:build",
+            "needed:llamagen_c2i",
+            _C2I,
+        ),
+        Kind("LlamaGen t2i", "llamagen:check_t2i", "", "llamagen:build", "needed:llamagen_t2i", _T2I),
+        Kind("VAR filters", "filters:check_var", "", "", "needed:filters", _FILTERS, ("logits",)),
+        Kind("LlamaGen filters", "filters:check_llamagen", "", "", "needed:filters", _FILTERS, ("logits",)),
+        Kind("VAR phi pattern", "phi:check", words=("patterns",)),
     )
 }
 

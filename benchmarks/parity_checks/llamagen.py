@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ardistill.protocols import Condition, Guidance
 from ardistill.sampling import teacher_tokens
-from parity_checks.calls import Triple, as_logits, call, compared
+from parity_checks.calls import Triple, as_logits, call, compared, generator
 from parity_checks.llamagen_models import Config, gpt_config, teacher_of
 
 
@@ -71,9 +71,9 @@ def check_random(fixture: Fixture) -> Iterator[Triple]:
     top_k, top_p = int(said.get("top_k", 0)), said.get("top_p", 0.0)
     guidance = Guidance(said.get("cfg", 1.0), top_k, top_p, said.get("temperature", 1.0))
     cursor = teacher_of(_model(fixture), guidance).start(Condition(fixture["label"]))
-    generator, tokens = torch.Generator().manual_seed(int(said["seed"])), []
+    drawn, tokens = generator(fixture, "rnd"), []
     for _ in range(fixture["rnd_idx"].shape[1]):
-        tokens.append(torch.multinomial(cursor.log_probs()[:, 0].exp(), 1, generator=generator))
+        tokens.append(torch.multinomial(cursor.log_probs()[:, 0].exp(), 1, generator=drawn))
         cursor.accept(tokens[-1])
     yield "rnd_idx", torch.cat(tokens, dim=1), fixture["rnd_idx"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ardistill.protocols import Condition, Guidance
 from ardistill.sampling import teacher_tokens
-from parity_checks.calls import Triple, as_logits, call, compared, each, in_order
+from parity_checks.calls import Triple, as_logits, call, compared, each, generator, in_order
 from parity_checks.var_models import Config, golden_tokenizer, transformer_config
 
 
@@ -50,7 +50,7 @@ def check_random(fixture: Fixture) -> Iterator[Triple]:
             _cfg(fixture, name), top_k=int(said.get("top_k", 0)), top_p=said.get("top_p", 0.0)
         )
         teacher, smooth = VARTeacher(model, tokenizer, guidance), bool(said.get("more_smooth", False))
-        tokens_BL, image = sample(teacher, labels_B, _generator(int(said["seed"])), smooth=smooth)
+        tokens_BL, image = sample(teacher, labels_B, generator(fixture, name), smooth=smooth)
         yield from compared(fixture, {f"{name}_idx": tokens_BL, f"{name}_image": _unit(image)})
 
 

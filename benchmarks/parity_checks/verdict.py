@@ -1,34 +1,38 @@
 """From a fixture's comparisons to one verdict.
 
 An array counts as checked when it was compared or served as an input. What hangs on torch's random numbers (its name
-begins with `rnd`) may differ; anything else that differs, or that no check asked for, is a failure.
+begins with `rnd`) may differ; anything else that differs, or that no check asked for, is a failure. So is an array that
+is missing, that is empty, or whose floats are no numbers.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
 import torch
-from golden import ATOL, RTOL, Fixture, check_keys, full_keys
+from golden import ATOL, RTOL, Fixture, FixtureError, check_keys, full_keys
 from torch import Tensor
 
 from ardistill.errors import ArdistillError
 from ardistill.wording import message_of, printable
-from parity_checks.calls import Triple
+from parity_checks.calls import Triple, listed
 from parity_checks.kinds import function, kind_of
-
-_SHOWN = 5
+from parity_checks.needed import damaged, lacking
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """One fixture's line. `max_error` is over its float arrays, `worst` the array where it, or the mismatch, is."""
+    """One fixture's line. `max_error` is over its float arrays, `worst` the array where it, or the mismatch, is.
+
+    `keys` counts those compared of a released size, which has no arrays.
+    """
 
     name: str
     kind: str
     checked: int = 0
+    keys: int = 0
     mismatched: int = 0
     max_error: float = 0.0
     worst: str = ""
@@ -59,7 +63,7 @@ def is_optional(name: str) -> bool:
 
 
 def difference(name: str, got: Tensor, want: Tensor) -> Difference:
-    """Integers by equality, floats by the tolerance; NaN and infinities agree with themselves alone."""
+    """Integers by equality, floats by the tolerance; an infinity agrees with itself alone, NaN with nothing."""
     whole = not want.is_floating_point()
     if got.shape != want.shape:
         fault = f"{name} is {list(got.shape)} instead of {list(want.shape)}"
@@ -70,8 +74,7 @@ def difference(name: str, got: Tensor, want: Tensor) -> Difference:
             name, unequal, 0.0, f"{unequal} of {name}'s {want.numel()} differ" if unequal else ""
         )
     got, want = got.double(), want.double()
-    same = (got == want) | (got.isnan() & want.isnan())
-    error = (got - want).abs().masked_fill(same, 0.0).nan_to_num(nan=math.inf, posinf=math.inf)
+    error = (got - want).abs().masked_fill(got == want, 0.0).nan_to_num(nan=math.inf, posinf=math.inf)
     largest = float(error.max()) if error.numel() else 0.0
     beyond = int((error > ATOL + RTOL * want.abs().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)).sum())
     return Difference(name, 0, largest, f"{name} is off by up to {largest:.1e}" if beyond else "")
@@ -84,6 +87,7 @@ def judge(name: str, folder: Path) -> Result:
         fixture, kind = Fixture(name, folder), "unknown"
         known = kind_of(fixture.info)
         kind = known.name
+        wrong = lacking(fixture, known) + damaged(fixture, known)
         must, reason = _run(known.check, fixture)
     except Exception as error:  # a damaged fixture can raise anything; the others go on
         return Result(name=name, kind=kind, ok=False, reason=told(error))
@@ -99,8 +103,9 @@ def judge(name: str, folder: Path) -> Result:
         faults.insert(0, reason)
     elif unchecked:
         faults.append(f"not checked: {listed(unchecked)}")
-    elif not required:
+    elif not required and not wrong:
         faults.append("nothing in it could be checked")
+    faults = wrong + faults
     worst = max(required, key=lambda d: d.rank, default=Difference(""))
     return Result(
         name=name,
@@ -112,7 +117,7 @@ def judge(name: str, folder: Path) -> Result:
         unchecked=unchecked,
         optional_differences=(*optional, *([trouble] if trouble else [])),
         ok=not faults,
-        reason=listed(faults, "; "),
+        reason=printable(listed(faults, "; ")),
     )
 
 
@@ -125,10 +130,12 @@ def judge_keys(path: Path) -> Result:
         kind = f"{known.name} keys"
         with torch.device("meta"):
             model = function(known.build)(info)
-        check_keys(model, info["keys"], info.get("n_params"))
+        if info.get("n_params") is None:
+            raise FixtureError("its json does not say n_params")
+        check_keys(model, info["keys"], info["n_params"])
     except Exception as error:
         return Result(name=name, kind=kind, ok=False, reason=told(error))
-    return Result(name=name, kind=kind, ok=True)
+    return Result(name=name, kind=kind, keys=len(info["keys"]), ok=True)
 
 
 def _run(target: str, fixture: Fixture) -> tuple[dict[str, Difference], str]:
@@ -149,9 +156,3 @@ def told(error: Exception) -> str:
     """The exception's first line, and its type where it is none of ours."""
     kind = "" if isinstance(error, ArdistillError) else f"{type(error).__name__}: "
     return printable(re.sub(r"\s+", " ", kind + message_of(error)))
-
-
-def listed(words: Sequence[str], between: str = ", ") -> str:
-    """A few of them, and how many more."""
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return between.join(words[:_SHOWN]) + more

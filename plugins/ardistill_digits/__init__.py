@@ -34,7 +34,7 @@ def ardistill_features() -> Iterator[FeaturesOffer]:
 def ardistill_recipes() -> Iterator[RecipeOffer]:
     yield RecipeOffer(
         name="digits",
-        summary="feature network, VAR tokenizer and VAR teacher of the digits",
+        summary="feature network, and the VAR and LlamaGen tokenizers and teachers of the digits",
         target="ardistill_digits.pretrain:pretrain",
         config="ardistill_digits.config:DigitsRecipe",
     )

@@ -38,6 +38,8 @@ def load_captions(settings: LlamaGenTeacherSettings, path: Path) -> Condition:
     """
     if path.suffix != ".txt":
         return read_captions(path)
+    if not path.is_file():
+        raise DataError(f"there are no prompts at {shown(str(path))}; give the path of a text file")
     if settings.text_encoder is None:
         raise DataError(
             f"{path} holds prompts; give the T5 encoder's folder with teacher.text_encoder=FOLDER"
@@ -115,10 +117,14 @@ def _words(path: Path, features_NTE: Tensor, mask_NT: Tensor | None) -> list[Ten
         )
     if mask_NT is None:
         mask_NT = (features_NTE != 0).any(-1)
-    elif mask_NT.shape != features_NTE.shape[:2] or not bool(((mask_NT == 0) | (mask_NT == 1)).all()):
+    elif mask_NT.shape != features_NTE.shape[:2]:
         raise DataError(
             f"{path} holds a mask of the shape {list(mask_NT.shape)}; "
             f"expected zeros and ones of the shape {list(features_NTE.shape[:2])}"
+        )
+    elif not bool(((mask_NT == 0) | (mask_NT == 1)).all()):
+        raise DataError(
+            f"{path} holds a mask with other numbers than 0 and 1; give 1 where a word is, 0 at padding"
         )
     return [words_TE[is_T] for words_TE, is_T in zip(features_NTE.float(), mask_NT.bool(), strict=True)]
 

@@ -28,7 +28,7 @@ class GPTConfig:
     """
 
     dim: int = attrs.field(default=768, validator=check.ge(1))
-    n_layer: int = attrs.field(default=12, validator=check.ge(1))
+    n_layer: int = attrs.field(default=12, validator=[check.ge(1), check.le(1000)])
     n_head: int = attrs.field(default=12, validator=check.ge(1))
     vocab_size: int = attrs.field(default=16384, validator=check.ge(2))
     block_size: int = attrs.field(default=256, validator=check.ge(1))  # tokens of an image, a square

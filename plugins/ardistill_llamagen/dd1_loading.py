@@ -6,26 +6,20 @@ from typing import Any
 import attrs
 import cattrs
 import torch
+from ardistill_vqgan.contents import LLAMAGEN_STUDENT, check_kind
 from torch import Tensor
 
 from ardistill.errors import ConfigError, MisfitError, PluginError
 from ardistill.protocols import ARTeacher
 from ardistill.schedules import Jumps
 from ardistill.weights import Weights, deduced, load_strict
-from ardistill.wording import listed, shown
 from ardistill_llamagen.config import PRESETS, RELEASED_HEADS, GPTConfig
 from ardistill_llamagen.dd1 import LlamaGenDD1
 from ardistill_llamagen.dd1_settings import PRESET_TEACHERS, LlamaGenDD1Record, LlamaGenDD1Settings
 from ardistill_llamagen.loading import sizes, without_leftovers
 from ardistill_llamagen.teacher import LlamaGenTeacher
 
-WHAT = "a DD1 student of LlamaGen"
-
-_OTHERS = {  # what a file that is none of ours may be, by a key or the beginning of one
-    "a DD1 student of VAR": ("layerwise_n_d_embed.",),
-    "LlamaGen itself": ("layers.0.attention.wqkv.weight",),
-    "a tokenizer": ("quantize.",),
-}
+WHAT = LLAMAGEN_STUDENT.name
 
 
 def rebuild(settings: Mapping[str, object], teacher: ARTeacher) -> LlamaGenDD1:
@@ -61,17 +55,7 @@ def _llamagen(teacher: ARTeacher) -> LlamaGenTeacher:
 
 def _sizes(weights: Weights) -> dict[str, Any]:
     """What the shapes tell of the student's `GPTConfig`."""
-    tensors = weights.tensors
-    if "final_layer_conti.linear.weight" not in tensors or any(
-        key.startswith("layerwise_") for key in tensors
-    ):
-        held = next(
-            (kind for kind, keys in _OTHERS.items() if any(key.startswith(keys) for key in tensors)), None
-        )
-        held = held or f"something else (its first keys: {listed(shown(key) for key in sorted(tensors)[:3])})"
-        raise MisfitError(
-            f"{weights.where} holds {held}, and {WHAT} is expected; give its weights as student.checkpoint=PATH"
-        )
+    check_kind(weights, LLAMAGEN_STUDENT, LLAMAGEN_STUDENT.word)
 
     def read(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         code_width = tensors["final_layer_conti.linear.weight"].shape[0]

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import cattrs
 import torch
+from ardistill_vqgan.contents import LLAMAGEN_TEACHER, check_kind
 from torch import Tensor
 
 from ardistill.errors import ConfigError, MisfitError, WeightsError
@@ -79,11 +80,7 @@ def sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def deduced_config(file: Weights, n_head: int | None = None) -> GPTConfig:
     """The configuration of a file without words of its own; without `n_head`, the heads of the release of its size."""
-    if "n_d_embed.weight" in file.tensors:
-        raise MisfitError(
-            f"{file.where} holds a DD1 student, and LlamaGen itself is expected; give its weights as "
-            "teacher.checkpoint=PATH, and these as student.checkpoint=PATH"
-        )
+    check_kind(file, LLAMAGEN_TEACHER, LLAMAGEN_TEACHER.word)
     found = deduced(sizes, file, "a LlamaGen transformer")
     dim, n_layer = found["dim"], found["n_layer"]
     n_head = n_head or RELEASED_HEADS.get((dim, n_layer))
@@ -125,7 +122,7 @@ def sampling(settings: LlamaGenTeacherSettings, file: Weights) -> tuple[Guidance
     """How the teacher samples, and where guidance ends: the settings' words, else the file's, else the DD papers'."""
     try:
         stored = file.about.get("guidance")
-        base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
+        base = PAPER_GUIDANCE if stored is None else cattrs.structure(dict(stored), Guidance)
         interval = cattrs.structure(file.about.get("cfg_interval", -1), int)
     except Exception as error:  # cattrs raises groups of what went wrong
         raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error

@@ -42,8 +42,8 @@ class LlamaGenTeacher(nn.Module):
         ):
             if ours != theirs:
                 raise ConfigError(
-                    f"the teacher is made for {ours} {name}, and its tokenizer has {theirs}; give the tokenizer and "
-                    "the image size that the teacher was trained with"
+                    f"the teacher is made for {ours} {name}, and its tokenizer has {theirs}; give its own "
+                    "with teacher.tokenizer.checkpoint=PATH, and teacher.block_size=N for another image size"
                 )
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer.eval().requires_grad_(False)
@@ -51,6 +51,7 @@ class LlamaGenTeacher(nn.Module):
         self.cfg_interval = cfg_interval
         self.layout = StepLayout((1,) * tokenizer.n_tokens)
         self.n_classes = model.config.num_classes if model.config.model_type == "c2i" else 0
+        self.eval()
 
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> LlamaGenCursor:
         """A cursor after the given prefix (B, l)."""

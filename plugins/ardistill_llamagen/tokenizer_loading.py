@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 import torch
+from ardistill_vqgan.contents import LLAMAGEN_TOKENIZER, check_kind
 from torch import Tensor
 
 from ardistill.protocols import WeightsFinder
@@ -12,7 +13,7 @@ from ardistill_llamagen.settings import LlamaGenTokenizerSettings
 from ardistill_llamagen.tokenizer import USED, LlamaGenTokenizer
 from ardistill_llamagen.tokenizer_config import LlamaGenTokenizerConfig
 
-WHAT = "LlamaGen's tokenizer"
+WHAT = LLAMAGEN_TOKENIZER.name
 
 
 def load_tokenizer(
@@ -30,7 +31,9 @@ def load_tokenizer(
     path = bundled_or(settings.checkpoint, weights("llamagen/tokenizer"), WHAT, word)
     file = read_weights(path)
     config = described(file, LlamaGenTokenizerConfig, "llamagen-tokenizer")
-    config = config or deduced(tokenizer_config, file, WHAT)
+    if config is None:
+        check_kind(file, LLAMAGEN_TOKENIZER, word)
+        config = deduced(tokenizer_config, file, WHAT)
     if settings.image_size is not None:
         config = attrs.evolve(config, image_size=settings.image_size)
     elif side is not None:

@@ -8,6 +8,8 @@ from ardistill.errors import ConfigError
 
 PATCH_NUMS_256 = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
 PATCH_NUMS_512 = (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
+MOST_BLOCKS, MOST = 1000, 1 << 24
+"""No network has more blocks, or is wider or of more codes; a damaged file may say so."""
 MOST_TOKENS = 1 << 14
 """Of an image; the attention mask has the square of it."""
 
@@ -24,7 +26,7 @@ class VARTokenizerConfig:
     """The multi-scale residual tokenizer (defaults: the released vae_ch160v4096z32)."""
 
     patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
-    vocab: int = attrs.field(default=4096, validator=check.ge(2))
+    vocab: int = attrs.field(default=4096, validator=[check.ge(2), check.le(MOST)])
     z_channels: int = attrs.field(default=32, validator=check.ge(1))
     ch: int = 160
     ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -65,20 +67,20 @@ class VARTokenizerConfig:
 class VARConfig:
     """The transformer. `width` and `heads` of 0 follow the depth: 64 * depth and depth."""
 
-    depth: int = attrs.field(default=16, validator=check.ge(1))
-    width: int = attrs.field(default=0, validator=check.ge(0))
+    depth: int = attrs.field(default=16, validator=[check.ge(1), check.le(MOST_BLOCKS)])
+    width: int = attrs.field(default=0, validator=[check.ge(0), check.le(MOST)])
     heads: int = attrs.field(default=0, validator=check.ge(0))
-    mlp_ratio: float = attrs.field(default=4.0, validator=check.gt(0.0))
+    mlp_ratio: float = attrs.field(default=4.0, validator=[check.gt(0.0), check.le(1000.0)])
     patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
-    vocab: int = attrs.field(default=4096, validator=check.ge(2))
-    code_width: int = attrs.field(default=32, validator=check.ge(1))
-    num_classes: int = attrs.field(default=1000, validator=check.ge(1))
+    vocab: int = attrs.field(default=4096, validator=[check.ge(2), check.le(MOST)])
+    code_width: int = attrs.field(default=32, validator=[check.ge(1), check.le(MOST)])
+    num_classes: int = attrs.field(default=1000, validator=[check.ge(1), check.le(MOST)])
     shared_aln: bool = False
     attn_l2_norm: bool = True
     class_drop: float = attrs.field(
         default=0.1, validator=[check.ge(0.0), check.le(1.0)]
     )  # for training only
-    norm_eps: float = 1e-6
+    norm_eps: float = attrs.field(default=1e-6, validator=[check.gt(0.0), check.le(1.0)])
 
     def __attrs_post_init__(self) -> None:
         if self.model_width % self.n_heads:

@@ -8,47 +8,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from ardistill_vqgan.contents import VAR_STUDENT, VAR_TEACHER, VAR_TOKENIZER, check_kind
 from torch import Tensor, nn
 
 from ardistill.errors import ConfigError, MisfitError, WeightsError
-from ardistill.weights import Weights, children
-from ardistill.wording import listed, shown
+from ardistill.weights import Weights
 from ardistill_var.config import PATCH_NUMS_256, PATCH_NUMS_512
 from ardistill_var.structure import STRUCTURAL
 
 T = TypeVar("T")
 
-STUDENT, TEACHER, TOKENIZER = "a DD1 student of VAR", "a VAR", "VAR's tokenizer"
-
-_MARKS = {  # a file is the first of these of which it has a key
-    STUDENT: ("layerwise_n_d_embed.",),
-    TEACHER: ("blocks.0.attn.mat_qkv.", "lvl_embed.", "pos_1LC", "pos_start"),
-    TOKENIZER: ("quantize.quant_resi.",),
-}
+_KINDS = {kind.name: kind for kind in (VAR_STUDENT, VAR_TEACHER, VAR_TOKENIZER)}
+STUDENT, TEACHER, TOKENIZER = _KINDS
 _RELEASED = {sum(pn * pn for pn in scales): scales for scales in (PATCH_NUMS_256, PATCH_NUMS_512)}
 
 
-def kind_of(tensors: Mapping[str, Tensor]) -> str | None:
-    """STUDENT, TEACHER, TOKENIZER, or None for something else."""
-    return next(
-        (kind for kind, marks in _MARKS.items() if any(key.startswith(marks) for key in tensors)), None
-    )
-
-
-def told(tensors: Mapping[str, Tensor]) -> str:
-    """A noun phrase for what the tensors are, else their first keys."""
-    kind = kind_of(tensors)
-    if kind == TEACHER:
-        return f"{TEACHER} of depth {children(tensors, 'blocks.')}"
-    return kind or f"something else (its first keys: {listed(shown(key) for key in sorted(tensors)[:3])})"
-
-
 def read_sizes(read: Callable[[Mapping[str, Tensor]], T], file: Weights, kind: str, word: str) -> T:
-    """The configuration that `read` finds in a file of this kind; `word` is where a user gives one."""
-    if kind_of(file.tensors) != kind:
-        raise MisfitError(
-            f"{file.where} holds {told(file.tensors)}, and {kind} is expected; give its weights as {word}=PATH"
-        )
+    """What `read` finds in a file of this kind (STUDENT, TEACHER, TOKENIZER); `word` is where a user gives one."""
+    check_kind(file, _KINDS[kind], word)
     try:
         return read(file.tensors)
     except KeyError as error:

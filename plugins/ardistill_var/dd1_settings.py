@@ -36,8 +36,11 @@ class VARDD1Settings(Jumps):
 
     @classmethod
     def teacher_words(cls) -> Mapping[str, Mapping[str, object]]:
-        """What a preset implies for the teacher: the released sampler's way to continue a prefix."""
-        return {preset: {"name": "var", "prefix": "joint"} for preset in PRESET_DEPTHS}
+        """What a preset implies for the teacher: its size, and the released sampler's way to continue a prefix."""
+        return {
+            preset: {"name": "var", "preset": f"d{depth}", "prefix": "joint"}
+            for preset, depth in PRESET_DEPTHS.items()
+        }
 
 
 @attrs.frozen(kw_only=True)

@@ -69,7 +69,7 @@ def _check_preset(preset: str, config: VARConfig, file: Weights) -> None:
 def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
     stored = file.about.get("guidance")
     try:
-        base = PAPER_GUIDANCE if stored is None else cattrs.structure(stored, Guidance)
+        base = PAPER_GUIDANCE if stored is None else cattrs.structure(dict(stored), Guidance)
     except Exception as error:  # cattrs raises groups of what went wrong
         raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error
     return Guidance(

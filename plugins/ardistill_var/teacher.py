@@ -56,6 +56,7 @@ class VARTeacher(nn.Module):
         self.joint_prefix = joint_prefix
         self.layout = StepLayout(model.config.step_sizes)
         self.n_classes = model.config.num_classes
+        self.eval()
 
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> VARCursor:
         """A cursor after the given prefix (B, l), whose length must end a scale."""

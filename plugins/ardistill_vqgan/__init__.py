@@ -1,7 +1,7 @@
 """VQ tokenizers: the VQGAN encoder and decoder, a single-scale quantizer, and taming's VQGAN.
 
 Importing this package imports no torch; the modules that need it are `blocks`, `backbone`, `quantizer`,
-`quantizer_training`, `taming` and `loading`. The plain configuration records are in `config`.
+`quantizer_training`, `taming`, `contents` and `loading`. The plain configuration records are in `config`.
 """
 
 from collections.abc import Iterator

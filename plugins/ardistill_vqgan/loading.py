@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ardistill.protocols import WeightsFinder
 from ardistill.weights import bundled_or, children, deduced, load_strict, read_weights
 from ardistill_vqgan.config import TamingConfig, TamingSettings
+from ardistill_vqgan.contents import TAMING, check_kind
 from ardistill_vqgan.taming import TamingVQGAN
 
 _TRAINING_ONLY = "loss."  # the discriminator and LPIPS of Lightning's checkpoints
@@ -17,21 +19,27 @@ _TRAINING_ONLY = "loss."  # the discriminator and LPIPS of Lightning's checkpoin
 
 def load_taming(settings: TamingSettings, weights: WeightsFinder) -> TamingVQGAN:
     """The tokenizer that `tokenizer=vqgan` names, on the CPU. Keys of taming's training losses are left out."""
-    path = bundled_or(settings.checkpoint, weights("vqgan/tokenizer"), "a VQGAN", "tokenizer.checkpoint")
+    path = bundled_or(settings.checkpoint, weights("vqgan/tokenizer"), "a VQGAN", TAMING.word)
     whole = read_weights(path)
     file = whole.without(_TRAINING_ONLY)
     if left_out := len(whole.tensors) - len(file.tensors):
         _mention(whole.path, left_out)
-    config = deduced(partial(taming_config, resolution=settings.resolution), file, "taming's VQGAN")
-    tokenizer = TamingVQGAN(config)
-    load_strict(tokenizer, file, "taming's VQGAN")
+    check_kind(file, TAMING, TAMING.word)
+    config = deduced(partial(taming_config, resolution=settings.resolution), file, TAMING.name)
+    with torch.device("meta"):
+        tokenizer = TamingVQGAN(config)
+    load_strict(tokenizer, file, TAMING.name)
     return tokenizer.eval().requires_grad_(False)
 
 
 @cache  # once per file
 def _mention(path: Path, left_out: int) -> None:
     logging.getLogger("ardistill").warning(
-        "%s: left out %d tensors named %s*, which only training needs", path, left_out, _TRAINING_ONLY
+        "%s: left out %d tensor%s named %s*, which only training needs",
+        path,
+        left_out,
+        "" if left_out == 1 else "s",
+        _TRAINING_ONLY,
     )
 
 

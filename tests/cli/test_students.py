@@ -16,6 +16,7 @@ from ardistill.noise import Draw
 from ardistill.protocols import Condition
 from ardistill.sampling import generate, schedule
 
+WEIGHTS = Path(__file__).parents[2] / "plugins" / "ardistill_digits" / "weights"
 STUDENTS = {"var": VARDD1, "llamagen": LlamaGenDD1}
 WORDS = {
     "var": ["student.starts=0,2", "student.split=2", "student.recipes=pre-trained-2-3:3"],
@@ -79,6 +80,9 @@ def test_sample_is_what_the_library_gives(name, published, tmp_path):
         "recipes": (settings["recipes"],),
     }
     student = ardistill.load_student(f"{name}-dd1", teacher, checkpoint=published, **settings)
+    drawn_N3HW, labels = ardistill.draw(teacher, student, n=10, steps=steps, seed=4)
+    assert np.abs(drawn_N3HW.permute(0, 2, 3, 1).numpy().astype(int) - images.astype(int)).max() <= 1
+    assert labels.tolist() == list(range(10))
     plan = schedule(steps, student, teacher.layout)
     latents = generate(plan, student, teacher, Condition(torch.arange(10)), Draw(4, "sample", 0, 10))
     made = (
@@ -192,7 +196,7 @@ def test_bad_input_is_one_sentence(given, said, tmp_path, capsys):
     file = tmp_path / "student.pth"
     torch.save({"trainer": {"ema_parameters": student.state_dict()}}, file)
     capsys.readouterr()
-    assert main([word.format(tmp=tmp_path, file=file) for word in given]) == 2
+    assert main([word.format(tmp=tmp_path, file=file, weights=WEIGHTS) for word in given]) == 2
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
     assert len(lines) == 1, captured.err
@@ -205,5 +209,25 @@ def test_the_library_raises_what_the_command_line_says(tmp_path):
         ardistill.load_teacher("var", checkpoint=tmp_path / "none.pth")
     with pytest.raises(ArdistillError, match="unknown key"):
         ardistill.load_teacher("var", chekpoint="x")
+    for wrong in (None, 5, tmp_path):
+        with pytest.raises(ArdistillError, match="named by text"):
+            ardistill.load_teacher(wrong)
+    for device in ("bogus", "cuda:77"):
+        with pytest.raises(ArdistillError, match="device"):
+            ardistill.load_teacher("var", device=device)
+    with pytest.raises(ArdistillError, match="named by text"):
+        ardistill.load_student(None, ardistill.load_teacher("var"))
     with pytest.raises(ArdistillError, match="known"):
         ardistill.load_student("var-d99-dd1", ardistill.load_teacher("var"), checkpoint="x")
+
+
+def test_what_is_loaded_is_frozen_and_leaves_no_trace(name, published):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    with torch.device("meta"):
+        teacher = ardistill.load_teacher(name)
+    student = ardistill.load_student(f"{name}-dd1", teacher, checkpoint=published)
+    for module in (teacher, student, teacher.tokenizer):
+        assert not module.training
+        assert not any(parameter.requires_grad or parameter.is_meta for parameter in module.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads

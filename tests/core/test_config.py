@@ -161,7 +161,7 @@ FINITE = "must be a finite number, not"
         ("sizes=1,x", "sizes[1] must be a whole number, not 'x'"),
         ("sizes=1,", "sizes[1] must be a whole number, not ''"),
         ("sizes=1,2,3,4,5,6", "the length of sizes must be at most 5, not 6"),
-        ("betas=1", "betas must be a list of a finite number, 2 in all, not ['1']"),
+        ("betas=1", "betas must be a list, each part a finite number, 2 in all, not ['1']"),
         ("limit=nope", "limit must be a whole number, not 'nope'"),
         ("share=much", "share must be a finite number or one of auto, not 'much'"),
         ("folder=", "folder must be a path, not ''"),
@@ -302,7 +302,7 @@ def test_a_missing_setting_says_what_it_takes() -> None:
         classes: tuple[int, ...]
         n: int = 3
 
-    assert complaint("n=1", cls=Strict) == "classes is missing; it takes a list of a whole number"
+    assert complaint("n=1", cls=Strict) == "classes is missing; it takes a list, each part a whole number"
     assert structure_words(["classes=1,2"], Strict) == Strict((1, 2))
 
 

@@ -51,7 +51,7 @@ def test_keys_of_an_eval() -> None:
 
 
 def test_the_librarys_front_door() -> None:
-    assert ardistill.__all__ == ["__version__", "load_student", "load_teacher", "load_tokenizer"]
+    assert ardistill.__all__ == ["__version__", "draw", "load_student", "load_teacher", "load_tokenizer"]
 
 
 def test_what_plugins_can_bring() -> None:

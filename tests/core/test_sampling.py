@@ -69,10 +69,15 @@ def test_recipes_have_splits_of_their_own():
     assert made["2"].words == "2"
 
 
-@pytest.mark.parametrize("recipe", ["pre-trained-2-3", ":4", "pre-trained-2-3:x", "pre-trained-9-9:1"])
+@pytest.mark.parametrize("recipe", ["pre-trained-2-3", ":4", "pre-trained-2-3:x", "pre-trained-9-9:1", "1:5"])
 def test_recipes_that_say_nothing_are_refused(recipe):
     with pytest.raises(ConfigError, match=r"recipe|steps="):
         recipes([recipe], [Jump(0), Jump(2)], LAYOUT)
+
+
+def test_a_schedule_has_one_split():
+    with pytest.raises(ConfigError, match="twice"):
+        recipes(["1:2", "1:3"], [Jump(0)], LAYOUT)
 
 
 def test_logits_are_read_up_to_the_split_and_never_before_the_start():

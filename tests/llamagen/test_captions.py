@@ -109,10 +109,17 @@ def test_the_mask_decides_where_there_is_one(tmp_path):
             {"features": np.ones((2, 4, E)), "mask": np.ones((2, 3))},
             r"a mask of the shape \[2, 3\]; expected",
         ),
-        ({"features": np.ones((2, 4, E)), "mask": np.full((2, 4), 0.5)}, "expected zeros and ones"),
+        (
+            {"features": np.ones((2, 4, E)), "mask": np.full((2, 4), 0.5)},
+            "a mask with other numbers than 0 and 1",
+        ),
         (
             {"features": np.ones((2, 4, E)), "mask": np.eye(2, 4)[::-1] * [[0], [1]]},
             "caption 0 of .* has no words",
+        ),
+        (
+            {"features": np.ones((1, 4, E)), "mask": np.array([[1, 1, 0, np.nan]])},
+            "holds a mask with other numbers than 0 and 1; give",
         ),
         ({"features": np.full((1, 4, E), np.nan)}, "caption 0 of .* holds NaN"),
         ({"features": np.array([object()], dtype=object)}, "can't be read as caption features"),
@@ -128,6 +135,11 @@ def test_unfit_arrays_are_refused_in_one_sentence(tmp_path, arrays, says):
 def test_what_is_no_captions_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"there are no caption features at 'nowhere'; give a \.safetensors"):
         read_captions(Path("nowhere"))
+    for settings in (LlamaGenTeacherSettings(), LlamaGenTeacherSettings(text_encoder=tmp_path)):
+        with pytest.raises(
+            DataError, match=r"there are no prompts at 'none.txt'; give the path of a text file"
+        ):
+            load_captions(settings, Path("none.txt"))
     with pytest.raises(DataError, match="holds no captions"):
         read_captions(tmp_path)
     for name in ("c.npz", "c.npy", "c.pt", "c.safetensors", "c.txt"):

@@ -170,7 +170,7 @@ def test_refusals(tmp_path: Path, teacher: LlamaGenTeacher) -> None:
         read(path, image_size=8, block_size=9, **TOLD)
     with pytest.raises(ConfigError, match="dim=32 and n_head=3 do not fit"):
         read(path, n_head=3)
-    with pytest.raises(WeightsError, match="does not hold a LlamaGen transformer"):
+    with pytest.raises(WeightsError, match="holds LlamaGen's tokenizer, and a LlamaGen is expected"):
         read(path.parent / "tokenizer.safetensors")
     write_weights(path.parent / "tokenizer.safetensors", tiny_tokenizer(30, 3).state_dict(), {})
     with pytest.raises(ConfigError, match="24 codes, and its tokenizer has 30"):

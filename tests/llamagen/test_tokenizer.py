@@ -161,9 +161,11 @@ def test_bundled_weights_serve_where_no_path_is_given(tmp_path):
 def test_other_files_are_refused_by_name(tmp_path):
     settings = LlamaGenTokenizerSettings(checkpoint=tmp_path / "x.pt")
     torch.save({"encoder.down.0.block.0.conv1.weight": torch.zeros(3)}, settings.checkpoint)
-    with pytest.raises(
-        WeightsError, match=r"does not hold LlamaGen's tokenizer \(its keys are like encoder\.down"
-    ):
+    message = (
+        r"holds taming's VQGAN, and LlamaGen's tokenizer is expected; "
+        r"give LlamaGen's vq_ds16_c2i\.pt as tokenizer\.checkpoint=PATH"
+    )
+    with pytest.raises(WeightsError, match=message):
         load_tokenizer(settings, nothing_bundled)
     state = small().state_dict()
     del state["post_quant_conv.bias"]

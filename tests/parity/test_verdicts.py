@@ -2,101 +2,11 @@
 
 import gzip
 import json
-import sys
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from ardistill_llamagen.config import GPTConfig
-from ardistill_llamagen.transformer import GPT
 
-from ardistill.protocols import Condition
-from benchmarks.golden import fill
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-GPT_CONFIG = {"dim": 8, "n_layer": 1, "n_head": 2, "vocab_size": 6, "block_size": 4, "num_classes": 3}
-LABELS = torch.tensor([2, 0, 1])
-IDX = torch.tensor([[0, 5, 3, 3], [1, 1, 4, 2], [2, 0, 0, 5]])
-
-
-@pytest.fixture(scope="module")
-def parity():
-    """The script, imported as it imports its neighbours."""
-    sys.path.insert(0, str(BENCHMARKS))
-    import parity
-
-    yield parity
-    sys.path.remove(str(BENCHMARKS))
-    for name in [name for name in sys.modules if name.split(".")[0] in ("parity", "golden", "parity_checks")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def judged(parity, tmp_path, capsys):
-    """Runs the script on the test's folder: the exit code, and the records by name."""
-
-    def run():
-        code = parity.main([str(tmp_path), "--json"])
-        told = json.loads(capsys.readouterr().out)
-        assert told["ok"] is (code == 0) is all(record["ok"] for record in told["fixtures"])
-        return code, {record["name"]: record for record in told["fixtures"]}
-
-    return run
-
-
-def write(folder, name, info, arrays):
-    described = {
-        key: {"dtype": str(array.dtype), "shape": list(array.shape)} for key, array in arrays.items()
-    }
-    (folder / f"{name}.json").write_text(json.dumps(info | {"arrays": described}))
-    np.savez(folder / f"{name}.npz", **arrays)
-
-
-def filters(folder, name="some filter", **more):
-    logits = np.log(np.array([[[1, 2, 5], [6, 1, 1]]], dtype=np.float32))
-    arrays = {
-        "logits": logits,
-        "probs_0": np.array([[[1, 2, 5], [6, 1, 1]]], dtype=np.float32) / 8,
-        "probs_1": np.array([[[0, 2 / 7, 5 / 7], [0.75, 0.125, 0.125]]], dtype=np.float32),
-    }
-    arrays |= {key: value(arrays.get(key)) for key, value in more.items()}
-    write(folder, name, {"cases": [{"top_k": 0, "top_p": 0}, {"top_k": 2, "top_p": 0.0}]}, arrays)
-
-
-def phi(folder, last=3):
-    (folder / "phi.json").write_text(json.dumps({"patterns": {"5": [0, 1, 2, 2, last], "4": [0, 1, 2, 3]}}))
-
-
-def gpt(folder, name="gpt", **changes):
-    """A tiny LlamaGen whose greedy tokens are found by running it anew for every token."""
-    model = GPT(GPTConfig(**GPT_CONFIG)).eval()
-    fill(model, 3)
-    condition, tokens = Condition(LABELS), torch.zeros(3, 4, dtype=torch.long)
-    with torch.no_grad():
-        train = model(IDX, condition)
-        for i in range(4):
-            tokens[:, i] = model(tokens, condition)[:, i].argmax(-1)
-    keys = {
-        key: {
-            "shape": list(value.shape),
-            "dtype": str(value.dtype).removeprefix("torch."),
-            "crc32": zlib.crc32(value.numpy().tobytes()),
-        }
-        for key, value in model.state_dict().items()
-    }
-    n_params = sum(parameter.numel() for parameter in model.parameters())
-    info = {"config": GPT_CONFIG, "keys": keys, "weight_seed": 3, "n_params": n_params} | changes
-    arrays = {"label": LABELS, "idx": IDX, "gen_cfg1_idx": tokens}
-    arrays = {key: value.numpy().astype(np.int32) for key, value in arrays.items()}
-    write(folder, name, info, arrays | {"train_logits": train.numpy()})
-
-
-def altered(folder, name, array, by):
-    arrays = dict(np.load(folder / f"{name}.npz"))
-    arrays[array][(0,) * arrays[array].ndim] += by
-    np.savez(folder / f"{name}.npz", **arrays)
+from tests.parity.fabricated import GPT_CONFIG, altered, filters, gpt, phi, write
 
 
 def test_agreement(judged, tmp_path):
@@ -108,7 +18,7 @@ def test_agreement(judged, tmp_path):
     assert {name: (record["kind"], record["checked"]) for name, record in records.items()} == {
         "some filter": ("VAR filters", 3),
         "phi": ("VAR phi pattern", 0),
-        "gpt": ("LlamaGen c2i", 4),
+        "gpt": ("LlamaGen c2i", 11),
     }
 
 
@@ -119,8 +29,8 @@ def test_table(parity, tmp_path, capsys):
     assert parity.main([str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines[2:4]] == ["FAILED", "ok"]
-    assert lines[4] == "gpt: 1 of gen_cfg1_idx's 12 differ"
-    assert lines[-1].startswith("2 fixtures, 7 arrays, 1 indices differ, largest error ")
+    assert lines[4].startswith("gpt: 1 of gen_cfg1_idx's 12 differ; gen_cfg1_logits is off by up to ")
+    assert lines[-1].startswith("2 fixtures, 14 arrays, 1 indices differ, largest error ")
     assert lines[-1].endswith(": 1 FAILED")
 
 
@@ -244,3 +154,39 @@ def test_nothing_to_check_is_one_sentence_and_exit_2(parity, tmp_path, monkeypat
     told = capsys.readouterr()
     assert told.out == ""
     assert len(told.err.strip().splitlines()) == 1
+
+
+def test_names_steer_no_terminal(parity, tmp_path, capsys):
+    filters(tmp_path, "red \x1b[31m\n", **{"more \x1b[0m\n": lambda _: np.zeros((1, 2, 3), dtype=np.float32)})
+    assert parity.main([str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5  # two of the head, one of the table, the reason, the total
+    assert lines[3] == r"red \x1b[31m\n: not checked: more \x1b[0m\n"
+    assert all(line.isprintable() for line in lines)
+
+
+def test_released_keys_are_counted(parity, judged, tmp_path, capsys):
+    """A list of keys has no arrays; its line tells how many keys were compared."""
+    (tmp_path / "full_keys").mkdir()
+    gpt(tmp_path)
+    path = tmp_path / "full_keys" / "tiny.json.gz"
+    path.write_bytes(gzip.compress((tmp_path / "gpt.json").read_bytes()))
+    n_keys = len(json.loads((tmp_path / "gpt.json").read_text())["keys"])
+    records = judged()[1]
+    assert {name: (record["checked"], record["keys"]) for name, record in records.items()} == {
+        "gpt": (11, 0),
+        "full_keys/tiny": (0, n_keys),
+    }
+    parity.main([str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert f" {n_keys} keys " in lines[3]
+    assert lines[-1].startswith(f"2 fixtures, 11 arrays, {n_keys} keys, 0 indices differ, ")
+
+
+def test_released_keys_without_a_count(judged, tmp_path):
+    (tmp_path / "full_keys").mkdir()
+    gpt(tmp_path)
+    info = json.loads((tmp_path / "gpt.json").read_text())
+    del info["n_params"]
+    (tmp_path / "full_keys" / "tiny.json.gz").write_bytes(gzip.compress(json.dumps(info).encode()))
+    assert judged()[1]["full_keys/tiny"]["reason"] == "its json does not say n_params"

@@ -165,7 +165,7 @@ def test_recipes_have_their_own_split() -> None:
         ({"starts": (0, 3)}, "starts=0,3 .* beyond this student's 3 scales"),
         ({"split": 4}, "split=4 is beyond this student's 3 scales"),
         ({"recipes": ("pre-trained-2-3",)}, "STEPS:SPLIT"),
-        ({"starts": (0, 1), "recipes": ("pre-trained-2-3:2",)}, "jumps from steps 1, 2"),
+        ({"starts": (0, 1), "recipes": ("pre-trained-2-3:2",)}, "it jumps from 1, 2 only; end with 4"),
     ],
 )
 def test_refusals(jumps: dict[str, tuple[int, ...]], message: str) -> None:
@@ -204,5 +204,9 @@ def test_presets_are_the_published_settings() -> None:
 
 
 def test_a_preset_brings_its_teachers_words() -> None:
-    implied, _ = student_trees(["student.preset=var-d20-dd1"], discover())
-    assert implied == {"student": {"name": "var-dd1"}, "teacher": {"name": "var", "prefix": "joint"}}
+    files = [f"{of}.checkpoint=x" for of in ("student", "teacher", "teacher.tokenizer")]
+    implied, _ = student_trees(["student.preset=var-d20-dd1", *files], discover())
+    teacher = {"name": "var", "preset": "d20", "prefix": "joint"}
+    assert implied == {"student": {"name": "var-dd1"}, "teacher": teacher}
+    with pytest.raises(ConfigError, match=r"give teacher\.checkpoint=PATH too"):
+        student_trees(["student.preset=var-d20-dd1", files[0], files[2]], discover())

@@ -262,7 +262,8 @@ def test_files_of_another_kind_are_called_by_their_name(tmp_path: Path) -> None:
                 load_teacher(VARTeacherSettings(checkpoint=path), nothing_bundled)
         if name != "VAR's tokenizer":
             message = (
-                f"holds {name}, and VAR's tokenizer is expected; give its weights as tokenizer.checkpoint="
+                f"holds {name}, and VAR's tokenizer is expected; "
+                "give VAR's vae_ch160v4096z32.pth as tokenizer.checkpoint=PATH$"
             )
             with pytest.raises(MisfitError, match=message):
                 load_tokenizer(VARTokenizerSettings(checkpoint=path), nothing_bundled)
@@ -270,6 +271,17 @@ def test_files_of_another_kind_are_called_by_their_name(tmp_path: Path) -> None:
             message = f"holds {name}, and a DD1 student of VAR is expected.* student.checkpoint=PATH"
             with pytest.raises(MisfitError, match=message):
                 load_published(VARDD1Settings(), TEACHER, read_weights(path))
+
+
+def test_files_that_belong_elsewhere_are_sent_there(tmp_path: Path) -> None:
+    expected = r"and a VAR is expected; give a VAR's file as teacher\.checkpoint=PATH"
+    for module, place in (
+        (TEACHER.tokenizer, "teacher.tokenizer.checkpoint"),
+        (small_student(TEACHER), "student.checkpoint"),
+    ):
+        path = bare(tmp_path / "file.pth", module)
+        with pytest.raises(MisfitError, match=rf"{expected}, and this one as {place}$"):
+            load_teacher(VARTeacherSettings(checkpoint=path), nothing_bundled)
 
 
 def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path) -> None:

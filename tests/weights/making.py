@@ -147,6 +147,18 @@ BAD = {
     ),
     "lfs": (lambda path: _write(path, LFS), "Git LFS pointer, not the weights; run `git lfs pull`"),
     "gzip": (lambda path: _write(path, b"\x1f\x8b\x08" + bytes(50)), "compressed with gzip; unpack it"),
+    "json": (
+        lambda path: _write(path, b'{"err": {"message": "Invalid credentials"}}'),
+        "this is text, not weights: the download went wrong",
+    ),
+    "plain text": (
+        lambda path: _write(path, "Entrée not found\n".encode() + b"x" * 1006 + "é".encode()),
+        "this is text, not weights: the download went wrong",
+    ),
+    "html behind a comment": (
+        lambda path: _write(path, b"<!-- saved from a proxy --><html></html>"),
+        "this is text, not weights: the download went wrong",
+    ),
     "noise": (lambda path: _write(path, bytes(range(200))), "its first bytes are those of no weights file"),
     "npy": (lambda path: _write(path, b"\x93NUMPY\x01\x00"), "it is a NumPy array"),
     "npz": (npz, "it is a NumPy archive; expected safetensors"),
@@ -163,16 +175,24 @@ BAD = {
     "flipped header": (lambda path: flip(safetensors(path), 12), "damaged or cut short"),
     "pickle": (lambda path: _write(path, pickle.dumps({"a": 1})), "a pickle that torch.save did not write"),
     "module": (lambda path: save(path, torch.nn.Linear(2, 2)), "torch.nn.modules.linear.Linear"),
-    "number": (lambda path: save(path, 3), "it holds no state dict but a int"),
+    "number": (lambda path: save(path, 3), "it holds no state dict but an int"),
     "no state dict": (
         lambda path: save(path, {"epoch": 3, "generator": {"a": torch.zeros(2)}}),
         "none of its keys, 'epoch, generator', leads to a state dict",
     ),
     "stray number": (
         lambda path: save(path, {**TENSORS, "epoch": 3}),
-        "'epoch' is a int among the tensors of its state dict",
+        "'epoch' is an int among the tensors of its state dict",
     ),
     "numbered keys": (lambda path: save(path, {0: torch.zeros(2)}), "the key 0, which is no text"),
+    "expanded": (
+        lambda path: save(path, {"w": torch.zeros(1).expand(2**45)}),
+        "'w' repeats numbers that the file holds once",
+    ),
+    "expanded, old": (
+        lambda path: save(path, {"w": torch.zeros(2, 1).expand(2, 3)}, old=True),
+        "'w' repeats numbers that the file holds once",
+    ),
     "sparse": (lambda path: save(path, {"a": torch.eye(3).to_sparse()}), "'a' is sparse"),
     "both keys": (
         lambda path: save(path, {"a.b": torch.zeros(1), "a._orig_mod.b": torch.zeros(1)}),

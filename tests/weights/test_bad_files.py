@@ -1,14 +1,18 @@
 """Every bad file is met with one sentence, and nothing in it runs."""
 
+import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 
+from ardistill.__main__ import main
 from ardistill.errors import WeightsError
 from ardistill.weights import read_weights
 from tests.weights.making import BAD, TENSORS, Bomb, cut, flip, safetensors, same, save, save_lightning
@@ -55,9 +59,36 @@ def test_the_command_line_says_it_in_one_line(tmp_path, name):
 def test_a_pickle_that_would_run_something_does_not(tmp_path, write):
     path = tmp_path / "evil.pth"
     write(path, Bomb(tmp_path / "boom"))
-    with pytest.raises(WeightsError, match=r"posix\.mkdir|no weights file"):
+    with pytest.raises(WeightsError, match=r"posix\.mkdir|no weights file|this is text"):
         read_weights(path)
     assert [item.name for item in tmp_path.iterdir()] == ["evil.pth"]
+
+
+@pytest.mark.parametrize("make", [safetensors, lambda path: save(path, TENSORS)])
+def test_a_file_name_that_is_no_text_is_to_be_changed(tmp_path, make):
+    good = make(tmp_path / "good.pth")
+    path = tmp_path / os.fsdecode(b"b\xe9b\xe9.pth")
+    good.rename(path)
+    with pytest.raises(WeightsError, match=r"can't be read as weights: its path is not UTF-8; rename it"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("https://huggingface.co/o/r.x/resolve/main/sub/a.pth", "write hf://o/r.x/sub/a.pth instead"),
+        ("https://hf.co/o/r/resolve/v1/a.pth?download=true", "write hf://o/r/a.pth@v1 instead"),
+        ("https://huggingface.co/o/r/blob/refs%2Fpr%2F1/a.pth", "write hf://o/r/a.pth@refs/pr/1 instead"),
+        ("https://huggingface.co/o/r", "download it first"),
+        ("http://example.org/a.pth", "'http://example.org/a.pth' is not on this machine; download it first"),
+    ],
+)
+def test_what_lies_on_the_web_is_not_looked_for_here(capsys, given, said):
+    for path in (given, Path(given)):
+        with pytest.raises(WeightsError, match=re.escape(said)):
+            read_weights(path)
+    assert main(["convert", given]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_bomb_is_one(tmp_path):

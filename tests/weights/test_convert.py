@@ -53,10 +53,37 @@ def test_words_of_our_own_files_are_kept(tmp_path):
     assert read.about == {"kind": "toy", "config": {"n": 3}}
 
 
-def test_a_file_may_be_written_over_itself(tmp_path):
-    path = safetensors(tmp_path / "own.safetensors")
-    assert main(["convert", str(path), "overwrite=true"]) == 0
-    assert same(read_weights(path).tensors, TENSORS)
+@pytest.mark.parametrize("words", [[], ["overwrite=true"], ["overwrite=true", "out={tmp}"]])
+@pytest.mark.parametrize("make", [safetensors, lambda path: save(path, TENSORS)])
+def test_no_source_is_written_over(tmp_path, capsys, make, words):
+    path = make(tmp_path / "own.safetensors")
+    (tmp_path / "link.pth").symlink_to(path)
+    (tmp_path / "link.safetensors").symlink_to(path)
+    before = path.read_bytes()
+    for name in ("own.safetensors", "link.pth"):
+        given = str(tmp_path / name)
+        assert main(["convert", given, *(word.format(tmp=tmp_path) for word in words)]) == 2
+        err = capsys.readouterr().err
+        assert "would be written over itself; give another folder with out=DIR" in err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({}, "holds no tensors, so there is nothing to convert"),
+        ({"model": {}, "steps": 3}, "leads to a state dict"),
+        ({"__metadata__": torch.zeros(1)}, "can't hold the key '__metadata__', which safetensors keep for"),
+        ({"\ud800": torch.zeros(1)}, "can't hold the key '\\ud800', which is not UTF-8"),
+    ],
+)
+def test_what_can_not_be_written_is_refused(tmp_path, capsys, content, said):
+    source = save(tmp_path / "a.pth", content)
+    assert main(["convert", str(source)]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_tamings_vqgan_loads_from_either(tmp_path):
@@ -86,12 +113,13 @@ def test_a_var_teacher_loads_from_either(tmp_path):
         ([], "convert lacks its files"),
         (["{tmp}/none.pth"], "there is no weights file at"),
         (["{tmp}/a.pth", "{tmp}/none.pth"], "none.pth"),
-        (["{tmp}/a.pth", "{tmp}/b.safetensors"], "b.safetensors is there already; give another out=DIR"),
+        (["{tmp}/a.pth", "{tmp}/b.pth"], "b.safetensors is there already; give another out=DIR"),
         (["{tmp}/a.pth", "{tmp}/sub/a.pth", "out={tmp}"], "would both be written to"),
         (["{tmp}/a.pth", "out={tmp}/none"], "none is no folder that can be written to"),
         (["{tmp}/a.pth", "out={tmp}/b.safetensors"], "no folder that can be written to"),
         (["{tmp}/c.pth"], "c.safetensors is a directory"),
         (["{tmp}/a.pth", "prefer=best"], "prefer"),
+        (["{tmp}/x=y.pth"], "a file's name must not hold '='; rename it"),
         (["{tmp}/a.pth", "outt={tmp}"], "out"),
         (["{tmp}/a.pth", "hf://owner"], "'hf://owner' is no address of a file"),
         (["{tmp}/a.pth", "--overwrite"], "'--overwrite'"),
@@ -100,7 +128,7 @@ def test_a_var_teacher_loads_from_either(tmp_path):
 def test_what_can_be_refused_is_refused_before_anything_is_written(tmp_path, capsys, words, said):
     (tmp_path / "sub").mkdir()
     (tmp_path / "c.safetensors").mkdir()
-    for name in ("a.pth", "c.pth", "sub/a.pth"):
+    for name in ("a.pth", "b.pth", "c.pth", "sub/a.pth", "x=y.pth"):
         save(tmp_path / name, TENSORS)
     safetensors(tmp_path / "b.safetensors")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -180,13 +181,26 @@ def test_files_are_fetched_once_and_refusals_are_one_sentence(tmp_path):
             assert "\n" not in answer
             assert answer.startswith(f"{address} can't be fetched: ") or address == "hf://o/r/page.pth"
         gone = server.address
-    # The network is gone: what was fetched stays, the rest is refused.
-    stays, refused = answers(tmp_path / "home", gone, "hf://o/r/a.pth", "hf://o/r/other.pth")
+    # The network is gone: what was fetched stays, the rest is refused, and the package says nothing of its own.
+    done = python(tmp_path / "home", gone, "-c", READ, "hf://o/r/a.pth", "hf://o/r/other.pth")
+    assert (done.returncode, done.stderr) == (0, "")
+    stays, refused = json.loads(done.stdout)
     assert stays == read[0]
     assert refused == (
         "hf://o/r/other.pth can't be fetched: the Hub can't be reached, and it was not fetched before; "
         "check the network"
     )
+
+
+def test_the_packages_log_is_as_before_afterwards(monkeypatch):
+    import huggingface_hub
+
+    assert huggingface_hub.hf_hub_download  # which sets the level when it is imported
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    with pytest.raises(WeightsError, match="is no repository's name"):
+        read_weights("hf://o/.r./a.pth")
+    assert logger.level == logging.INFO
 
 
 def test_convert_takes_addresses(tmp_path):

@@ -100,6 +100,10 @@ def test_the_file_may_go_away(tmp_path, make, safe):
         ({"more": torch.zeros(2)}, "more is unexpected"),
         ({"frozen": torch.zeros(3)}, r"frozen is float \[3\] instead of float \[2\]"),
         ({"count": torch.tensor(1.0)}, r"count is float \[\] instead of integer \[\]"),
+        ({"count": torch.tensor(True)}, r"count is bool \[\] instead of integer \[\]"),
+        ({"count": torch.tensor(1j)}, r"count is complex \[\] instead of integer \[\]"),
+        ({"k" * 5000: torch.zeros(1)}, r": k{80}\.\.\. is unexpected;"),
+        ({"k\x1b[2J": torch.zeros(1)}, r": k\\x1b\[2J is unexpected;"),
         ({f"k{n}": torch.zeros(1) for n in range(15)}, "k9 is unexpected and 5 more; look elsewhere"),
     ],
 )
@@ -132,6 +136,25 @@ def test_numbers_that_are_none_are_found_wherever_they_are(tmp_path_factory, dty
     ):
         load_strict(module, read_weights(path), "a layer")
     assert module.weight.is_meta or same(module.state_dict(), before)
+
+
+@pytest.mark.parametrize("make", [Net, on_meta])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("frozen", torch.tensor([0.0, 1e300], dtype=torch.float64)),
+        ("frozen", torch.tensor([-1e39, 0.0], dtype=torch.float64)),
+        ("short", torch.full((2, 2), 70000.0)),
+        ("short", torch.full((2, 2), -1e30, dtype=torch.bfloat16)),
+    ],
+)
+def test_numbers_that_the_module_can_not_hold_are_refused(tmp_path, make, key, value):
+    """They would become infinite."""
+    module = make()
+    own = str(module.state_dict()[key].dtype).removeprefix("torch.")
+    with pytest.raises(WeightsError, match=rf"holds numbers in {key} that are too large for {own}; it was"):
+        load_strict(module, weights_of(tmp_path, **{key: value}), "a net")
+    load_strict(module, weights_of(tmp_path, **{key: value.clamp(-60000, 60000)}), "a net")
 
 
 def test_a_mask_may_hold_infinities_but_no_nan(tmp_path):

@@ -103,6 +103,31 @@ def test_averaged_weights_are_taken_unless_the_others_are_asked_for(tmp_path, co
     assert read_weights(path).wrapping == tuple(ema.split("."))
 
 
+@pytest.mark.parametrize("prefer", ["ema", "raw"])
+@pytest.mark.parametrize("wrapper", ["model", "state_dict"])
+def test_the_bookkeeping_of_averages_is_not_taken_for_weights(tmp_path, prefer, wrapper):
+    counters = {"decay": torch.tensor(0.9), "num_updates": torch.tensor(7)}
+    path = save(tmp_path / "file.pth", {"ema": counters, wrapper: TENSORS})
+    read = read_weights(path, prefer=prefer)
+    assert read.wrapping == (wrapper,)
+    assert same(read.tensors, TENSORS)
+    alone = save(tmp_path / "alone.pth", {"ema": counters, "model": None})
+    assert same(read_weights(alone).tensors, counters)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_averages_may_lack_tensors_and_have_other_prefixes(tmp_path, prefix):
+    averaged = {"a.weight": TENSORS["a.weight"] + 1}
+    path = save(tmp_path / "file.pth", {"ema": {prefix + "a.weight": averaged["a.weight"]}, "model": TENSORS})
+    assert same(read_weights(path).tensors, averaged)
+
+
+def test_averages_in_an_unknown_place_are_not_passed_over_in_silence(tmp_path):
+    ema = {"decay": torch.tensor(0.9), "shadow": TENSORS}
+    with pytest.raises(ValueError, match="'shadow' is a dict among the tensors"):
+        read_weights(save(tmp_path / "file.pth", {"ema": ema, "model": TENSORS}))
+
+
 def _filled(content):
     """Numbers that stand for a state dict become one."""
     return {

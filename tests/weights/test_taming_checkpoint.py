@@ -36,6 +36,24 @@ def test_losses_are_left_out_and_that_is_said_once_a_file(tmp_path, caplog, old)
     ]
 
 
+def test_one_is_not_several(tmp_path, caplog):
+    tensors = {**TamingVQGAN(CONFIG).state_dict(), "loss.logvar": torch.zeros(1)}
+    path = save(tmp_path / "last.ckpt", tensors)
+    load_taming(TamingSettings(checkpoint=path, resolution=32), nothing)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: left out 1 tensor named loss.*, which only training needs"
+    ]
+
+
+def test_nothing_random_is_drawn_and_all_tensors_are_there(tmp_path):
+    path = save(tmp_path / "vqgan.pth", TamingVQGAN(CONFIG).state_dict())
+    before = torch.get_rng_state()
+    loaded = load_taming(TamingSettings(checkpoint=path, resolution=32), nothing)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not any(tensor.is_meta for tensor in [*loaded.parameters(), *loaded.buffers()])
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
 def test_nothing_is_said_where_nothing_is_left_out(tmp_path, caplog):
     path = save(tmp_path / "vqgan.pth", TamingVQGAN(CONFIG).state_dict())
     load_taming(TamingSettings(checkpoint=path, resolution=32), nothing)
