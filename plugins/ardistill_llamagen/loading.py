@@ -1,5 +1,6 @@
 """The teacher from weights files: its sizes come from the file's own words, else from its shapes."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ def load_teacher(settings: LlamaGenTeacherSettings, weights: WeightsFinder) -> L
     side = None if n_tokens is None else math.isqrt(n_tokens)
     tokenizer = load_tokenizer(settings.tokenizer, weights, side=side, word="teacher.tokenizer.checkpoint")
     if stored is None:
+        if n_tokens is None and settings.tokenizer.image_size is None:
+            _mention_size(path, tokenizer.config.image_size)
         code_width = tokenizer.config.codebook_embed_dim
         config = attrs.evolve(config, block_size=n_tokens or tokenizer.n_tokens, code_width=code_width)
     with torch.device("meta"):  # made by loading
@@ -49,6 +52,16 @@ def load_teacher(settings: LlamaGenTeacherSettings, weights: WeightsFinder) -> L
     load_strict(model, file, f"a LlamaGen of width {config.dim} with {config.n_layer} layers")
     guidance, cfg_interval = sampling(settings, file)
     return LlamaGenTeacher(model, tokenizer, guidance, cfg_interval)
+
+
+def _mention_size(path: Path, assumed: int) -> None:
+    """Says which size was taken where nothing tells it, unless the file's name agrees."""
+    if str(assumed) not in path.stem:
+        logging.getLogger("ardistill").warning(
+            "%s does not say its image size; %d pixels are taken, teacher.block_size=N (tokens) gives another",
+            path,
+            assumed,
+        )
 
 
 def without_leftovers(file: Weights) -> Weights:

@@ -205,3 +205,17 @@ def test_the_offer_is_whole() -> None:
     assert offer.load() is load_teacher
     assert offer.config_class() is LlamaGenTeacherSettings
     assert offer.conditions == {"class", "text"}
+
+
+def test_a_size_that_nothing_tells_is_said(
+    tmp_path: Path, teacher: LlamaGenTeacher, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved(tmp_path, teacher)
+    pixels = read(path, image_size=None, **TOLD).tokenizer.config.image_size
+    assert f"{path} does not say its image size; {pixels} pixels are taken" in caplog.text
+    caplog.clear()
+    read(path, **TOLD)
+    assert not caplog.text
+    named = path.rename(path.with_name(f"c2i_{pixels}{path.suffix}"))
+    read(named, image_size=None, **TOLD)
+    assert not caplog.text
