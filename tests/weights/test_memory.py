@@ -12,6 +12,9 @@ from tests.weights.making import save
 
 N_TENSORS, ROWS = 20, 1 << 10
 COLUMNS = 1536  # 6 MiB each
+ASIDE = (
+    24 << 20
+)  # what code and threads take at first use, whatever the file's size; a third of the smaller file
 LOAD = """
 import json, sys
 from pathlib import Path
@@ -53,8 +56,12 @@ def test_loading_and_converting_keep_no_second_copy(tmp_path, dtype):
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     start, read, loaded, converted, sums = json.loads(done.stdout)
     assert sums == list(range(N_TENSORS))
-    assert read["VmRSS"] - start["VmRSS"] < 0.1 * file  # the tensors still lie in the file
-    assert loaded["VmHWM"] - start["VmRSS"] < model + 1.2 * file  # of which the file's own pages are 1
-    assert loaded["RssAnon"] - start["RssAnon"] < model + 0.2 * file
-    assert converted["RssAnon"] - loaded["RssAnon"] < 0.2 * file
-    assert converted["VmHWM"] - start["VmRSS"] < model + 2.2 * file  # `weights` and convert map it each
+    assert read["VmRSS"] - start["VmRSS"] < 0.1 * file + ASIDE  # the tensors still lie in the file
+    assert (
+        loaded["VmHWM"] - start["VmRSS"] < model + 1.2 * file + ASIDE
+    )  # of which the file's own pages are 1
+    assert loaded["RssAnon"] - start["RssAnon"] < model + 0.2 * file + ASIDE
+    assert converted["RssAnon"] - loaded["RssAnon"] < 0.2 * file + ASIDE
+    assert (
+        converted["VmHWM"] - start["VmRSS"] < model + 2.2 * file + ASIDE
+    )  # `weights` and convert map it each
