@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
+from ardistill_llamagen.config import GPTConfig
 from ardistill_llamagen.dd1 import LlamaGenDD1
+from ardistill_llamagen.initialise import initialise
+from ardistill_llamagen.transformer import GPT
 from ardistill_var.dd1 import VARDD1
 
 import ardistill
@@ -15,6 +19,7 @@ from ardistill.evaluation.report import Report
 from ardistill.noise import Draw
 from ardistill.protocols import Condition
 from ardistill.sampling import generate, schedule
+from ardistill.weights import write_weights
 
 WEIGHTS = Path(__file__).parents[2] / "plugins" / "ardistill_digits" / "weights"
 STUDENTS = {"var": VARDD1, "llamagen": LlamaGenDD1}
@@ -231,3 +236,41 @@ def test_what_is_loaded_is_frozen_and_leaves_no_trace(name, published):
         assert not any(parameter.requires_grad or parameter.is_meta for parameter in module.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+@pytest.fixture
+def caption_teacher(tmp_path):
+    """A text-conditional LlamaGen that has not been trained, on the digits' tokenizer."""
+    sizes = {"dim": 32, "n_layer": 1, "n_head": 2, "vocab_size": 128, "block_size": 16, "multiple_of": 32}
+    config = GPTConfig(**sizes, model_type="t2i", cls_token_num=120, caption_dim=6, num_classes=0)
+    model = GPT(config)
+    initialise(model, seed=0)
+    path = tmp_path / "t2i.safetensors"
+    write_weights(path, model.state_dict(), {"kind": "llamagen-teacher", "config": attrs.asdict(config)})
+    return path
+
+
+def test_captions_are_drawn_in_turn(caption_teacher, tmp_path):
+    features = Draw(0, "captions", 0, 3).normal("features", 4, 6).numpy()
+    np.savez(tmp_path / "captions.npz", features=features, mask=np.array([[1, 1, 0, 0]] * 3))
+    words = ["teacher=llamagen", f"teacher.checkpoint={caption_teacher}", "threads=1"]
+    images = drawn(tmp_path / "a.npz", *words, f"captions={tmp_path / 'captions.npz'}")
+    assert images.shape == (10, 16, 16, 3)
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["arr_1"].tolist() == [i % 3 for i in range(10)]
+
+
+def test_a_teacher_of_captions_needs_them_and_no_classes(caption_teacher, tmp_path, capsys):
+    words = ["sample", "teacher=llamagen", f"teacher.checkpoint={caption_teacher}", f"out={tmp_path}/a.png"]
+    for more, said in (([], "give captions=PATH"), (["classes=1"], "give captions=PATH")):
+        assert main([*words, *more]) == 2
+        assert said in capsys.readouterr().err
+    run = [
+        "run",
+        "method=dd2",
+        "teacher=llamagen",
+        f"teacher.checkpoint={caption_teacher}",
+        f"out={tmp_path}/r",
+    ]
+    assert main(run) == 2
+    assert "draws captions" in capsys.readouterr().err
