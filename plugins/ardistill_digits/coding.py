@@ -3,13 +3,12 @@
 Legend: B batch, C code width, H W pixels, L tokens, V codes.
 """
 
-from typing import Protocol
-
 import attrs
 import torch
 from ardistill_vqgan.quantizer_training import code_usage
 from torch import Tensor
 
+from ardistill_digits.config import CodingRecipe
 from ardistill_digits.features import DigitFeatures
 
 RESTART_EVERY = 25  # updates
@@ -17,25 +16,8 @@ DEAD = 0.02  # of the mean usage
 MEMORY = 0.98  # decay of the usage, per update
 
 
-class Amounts(Protocol):
-    """What both tokenizers' recipes have."""
-
-    @property
-    def images(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def free_share(self) -> float: ...
-    @property
-    def restart_share(self) -> float: ...
-    @property
-    def l1(self) -> float: ...
-    @property
-    def perceptual(self) -> float: ...
-
-
 def distance(
-    made_B3HW: Tensor, images_B3HW: Tensor, recipe: Amounts, network: DigitFeatures | None
+    made_B3HW: Tensor, images_B3HW: Tensor, recipe: CodingRecipe, network: DigitFeatures | None
 ) -> Tensor:
     """Squared and absolute error of pixels, squared error of the network's features."""
     error_B3HW = made_B3HW - images_B3HW
@@ -50,7 +32,7 @@ def distance(
 class CodeUse:
     """How often each code was used of late: (V,), as if all had been used alike before the first count."""
 
-    recipe: Amounts
+    recipe: CodingRecipe
     n_codes: int
     n_tokens: int
     usage_V: Tensor = attrs.field(init=False)

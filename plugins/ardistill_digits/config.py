@@ -31,11 +31,9 @@ class FeaturesRecipe:
 
 
 @attrs.frozen(kw_only=True)
-class TokenizerRecipe:
-    """The multi-scale tokenizer: sizes, then training."""
+class CodingRecipe:
+    """How either tokenizer is trained."""
 
-    patch_nums: tuple[int, ...] = (1, 2, 3, 4)
-    vocab: int = attrs.field(default=128, validator=ge(2))
     code_width: int = attrs.field(default=8, validator=ge(1))
     ch: int = attrs.field(default=8, validator=ge(1))
     ch_mult: tuple[int, ...] = (1, 2, 4)
@@ -51,8 +49,6 @@ class TokenizerRecipe:
     l1: float = attrs.field(default=0.5, validator=ge(0.0))
     perceptual: float = attrs.field(default=2e-3, validator=ge(0.0))
     """Weight of the squared error of the feature network's features."""
-    coarse: float = attrs.field(default=0.1, validator=ge(0.0))
-    """Weight of reconstructing from the first scales alone, which makes them carry what is common to the rest."""
 
     @classmethod
     def presets(cls) -> Preset:
@@ -60,8 +56,26 @@ class TokenizerRecipe:
 
 
 @attrs.frozen(kw_only=True)
-class TeacherRecipe:
-    """The VAR transformer: sizes, training, and how it samples."""
+class TokenizerRecipe(CodingRecipe):
+    """VAR's multi-scale tokenizer: sizes, then training."""
+
+    patch_nums: tuple[int, ...] = (1, 2, 3, 4)
+    vocab: int = attrs.field(default=128, validator=ge(2))
+    coarse: float = attrs.field(default=0.1, validator=ge(0.0))
+    """Weight of reconstructing from the first scales alone, which makes them carry what is common to the rest."""
+
+
+@attrs.frozen(kw_only=True)
+class VQRecipe(CodingRecipe):
+    """LlamaGen's tokenizer: one map of codes of length 1."""
+
+    codebook_size: int = attrs.field(default=128, validator=ge(2))
+    z_channels: int = attrs.field(default=32, validator=ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class TransformerRecipe:
+    """Sizes and training of either transformer."""
 
     width: int = attrs.field(default=64, validator=ge(1))
     depth: int = attrs.field(default=4, validator=ge(1))
@@ -75,8 +89,6 @@ class TeacherRecipe:
     weight_decay: float = attrs.field(default=0.05, validator=ge(0.0))
     class_drop: float = attrs.field(default=0.1, validator=SHARE)
     ema: float = attrs.field(default=0.998, validator=SHARE)
-
-    cfg: float = attrs.field(default=0.0, validator=ge(0.0))
     top_p: float = attrs.field(default=0.0, validator=SHARE)
 
     @classmethod
@@ -85,53 +97,19 @@ class TeacherRecipe:
 
 
 @attrs.frozen(kw_only=True)
-class VQRecipe:
-    """LlamaGen's tokenizer: one map of codes of length 1."""
+class TeacherRecipe(TransformerRecipe):
+    """The VAR transformer, and how it samples."""
 
-    codebook_size: int = attrs.field(default=128, validator=ge(2))
-    code_width: int = attrs.field(default=8, validator=ge(1))
-    ch: int = attrs.field(default=8, validator=ge(1))
-    ch_mult: tuple[int, ...] = (1, 2, 4)
-    z_channels: int = attrs.field(default=32, validator=ge(1))
-    groups: int = attrs.field(default=4, validator=ge(1))
-
-    images: int = attrs.field(default=192_000, validator=ge(1))
-    batch: int = attrs.field(default=64, validator=ge(1))
-    lr: float = attrs.field(default=2e-3, validator=gt(0.0))
-    free_share: float = attrs.field(default=1 / 6, validator=and_(ge(0.0), lt(1.0)))
-    """The first part of training has no codes, only features of length 1."""
-    restart_share: float = attrs.field(default=0.7, validator=SHARE)
-    l1: float = attrs.field(default=0.5, validator=ge(0.0))
-    perceptual: float = attrs.field(default=2e-3, validator=ge(0.0))
-
-    @classmethod
-    def presets(cls) -> Preset:
-        return {"quick": {"images": 9_600}}
+    cfg: float = attrs.field(default=0.0, validator=ge(0.0))
+    """VAR's own: 0 is no guidance."""
 
 
 @attrs.frozen(kw_only=True)
-class GPTRecipe:
-    """The LlamaGen transformer: sizes, training, and how it samples."""
-
-    width: int = attrs.field(default=64, validator=ge(1))
-    depth: int = attrs.field(default=4, validator=ge(1))
-    heads: int = attrs.field(default=4, validator=ge(1))
-
-    copies: int = attrs.field(default=64, validator=ge(1))
-    images: int = attrs.field(default=384_000, validator=ge(1))
-    batch: int = attrs.field(default=64, validator=ge(1))
-    lr: float = attrs.field(default=3e-3, validator=gt(0.0))
-    weight_decay: float = attrs.field(default=0.05, validator=ge(0.0))
-    class_drop: float = attrs.field(default=0.1, validator=SHARE)
-    ema: float = attrs.field(default=0.998, validator=SHARE)
+class GPTRecipe(TransformerRecipe):
+    """The LlamaGen transformer, and how it samples."""
 
     cfg: float = attrs.field(default=1.0, validator=ge(0.0))
     """LlamaGen's own: 1 is no guidance."""
-    top_p: float = attrs.field(default=0.0, validator=SHARE)
-
-    @classmethod
-    def presets(cls) -> Preset:
-        return {"quick": {"copies": 4, "images": 9_600}}
 
 
 @attrs.frozen(kw_only=True)

@@ -13,10 +13,10 @@ from ardistill_llamagen.transformer import GPT
 from torch import Tensor
 
 from ardistill.noise import Draw
-from ardistill.protocols import Condition, Progress, Role
+from ardistill.protocols import Condition, Progress
 from ardistill_digits.config import GPTRecipe
 from ardistill_digits.data import Digits, scans
-from ardistill_digits.fitting import fit
+from ardistill_digits.fitting import fit, transformer_role
 from ardistill_digits.train_teacher import tokenized
 
 
@@ -52,14 +52,6 @@ def train_gpt(
         logits_BLV = model(tokens_BL, Condition(labels_N[chosen_B]), dropped_B)
         return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL.flatten())
 
-    role = Role(
-        model,
-        lr=recipe.lr,
-        warmup=6_400,
-        decay=0.02,
-        weight_decay=recipe.weight_decay,
-        average=average,
-        ema_cap=recipe.ema,
-    )
+    role = transformer_role(model, average, recipe)
     fit(role, loss, name="gpt", images=recipe.images, batch=recipe.batch, seed=seed, progress=progress)
     return average.eval()

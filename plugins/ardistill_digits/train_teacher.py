@@ -14,10 +14,10 @@ from ardistill_var.transformer import VAR
 from torch import Tensor
 
 from ardistill.noise import Draw
-from ardistill.protocols import Progress, Role, Tokenizer
+from ardistill.protocols import Progress, Tokenizer
 from ardistill_digits.config import TeacherRecipe
 from ardistill_digits.data import Digits, scans
-from ardistill_digits.fitting import fit
+from ardistill_digits.fitting import fit, transformer_role
 
 ENCODED_AT_ONCE = 500
 
@@ -70,14 +70,6 @@ def train_teacher(
         logits_BLV = model(inputs_BLC, labels_N[chosen_B], dropped_B)
         return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL.flatten())
 
-    role = Role(
-        model,
-        lr=recipe.lr,
-        warmup=6_400,
-        decay=0.02,
-        weight_decay=recipe.weight_decay,
-        average=average,
-        ema_cap=recipe.ema,
-    )
+    role = transformer_role(model, average, recipe)
     fit(role, loss, name="teacher", images=recipe.images, batch=recipe.batch, seed=seed, progress=progress)
     return average.eval()
