@@ -29,6 +29,12 @@ def categorical(log_p_NV: Tensor, uniform_N: Tensor) -> Tensor:
     return torch.minimum(tokens_N, last_N)
 
 
+def top_k(logits_NV: Tensor, k: int) -> Tensor:
+    """Removes what is strictly below the k-th largest; ties with it stay (VAR's rule, and LlamaGen's)."""
+    threshold_N1 = logits_NV.topk(min(k, logits_NV.shape[-1]), dim=-1).values[..., -1:]
+    return logits_NV.masked_fill(logits_NV < threshold_N1, -torch.inf)
+
+
 @torch.no_grad()
 def teacher_tokens(
     teacher: ARTeacher,

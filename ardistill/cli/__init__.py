@@ -52,6 +52,18 @@ def refuse_rest(words: Sequence[str], options: Sequence[str]) -> None:
         raise ConfigError(f"unknown word {words[0]!r}{known}")
 
 
+def heads_of(words: Sequence[str]) -> set[str]:
+    """The sections that words speak of, for verbs that take a run's folder or models named by words, not both.
+
+    >>> sorted(heads_of(["student.checkpoint=a.pth", "n=3"]))
+    ['n', 'student']
+    """
+    heads = {word.partition("=")[0].partition(".")[0] for word in words}
+    if "run" in heads and (clash := heads & {"teacher", "student"}):
+        raise ConfigError(f"run=DIR brings its own {min(clash)}; give either run= or {min(clash)}=, not both")
+    return heads
+
+
 def check_output(out: Path) -> None:
     """Whether a file can be put there, asked before the work that makes it."""
     try:

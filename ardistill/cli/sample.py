@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from attrs.validators import ge, gt, le
 
-from ardistill.cli import check_output
+from ardistill.cli import check_output, heads_of
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import StudentWords, TeacherWords, structure_trees, structure_words
 from ardistill.config.students import student_trees
@@ -111,12 +111,8 @@ def main(words: list[str]) -> int:
 
 def _structured(words: Sequence[str], registry: Registry) -> FromRun | FromTeacher:
     """Which of the three forms the words have."""
-    heads = {word.partition("=")[0].partition(".")[0] for word in words}
+    heads = heads_of(words)
     if "run" in heads:
-        if clash := heads & {"teacher", "student"}:
-            raise ConfigError(
-                f"run=DIR brings its own {min(clash)}; give either run= or {min(clash)}=, not both"
-            )
         return structure_words(words, FromRun, registry=registry)
     if "student" in heads:
         return structure_trees(student_trees(words, registry), FromStudent, registry)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ardistill.protocols import Guidance
+from ardistill.sampling import top_k
 
 
 def guided_tokens(guidance: Guidance, cfg_interval: int, n_tokens: int) -> int:
@@ -34,12 +35,6 @@ def filtered_log_probs(logits_BLV: Tensor, guidance: Guidance) -> Tensor:
     if 0 < guidance.top_p < 1:
         logits_BLV = top_p(logits_BLV, guidance.top_p)
     return logits_BLV.log_softmax(dim=-1)
-
-
-def top_k(logits_BLV: Tensor, k: int) -> Tensor:
-    """Removes what is strictly below the k-th largest; ties with it stay."""
-    threshold_BL1 = logits_BLV.topk(min(k, logits_BLV.shape[-1]), dim=-1).values[..., -1:]
-    return logits_BLV.masked_fill(logits_BLV < threshold_BL1, -torch.inf)
 
 
 def top_p(logits_BLV: Tensor, p: float) -> Tensor:
