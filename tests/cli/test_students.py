@@ -23,6 +23,12 @@ from ardistill.weights import write_weights
 
 WEIGHTS = Path(__file__).parents[2] / "plugins" / "ardistill_digits" / "weights"
 STUDENTS = {"var": VARDD1, "llamagen": LlamaGenDD1}
+PUBLISHED = ("student.preset=var-d16-dd1", "student.checkpoint={file}")
+UNNAMED = ("teacher=var", "student=var-dd1", "student.checkpoint={file}")
+FILES = (
+    "teacher.checkpoint={weights}/var-teacher.safetensors",
+    "teacher.tokenizer.checkpoint={weights}/var-tokenizer.safetensors",
+)
 WORDS = {
     "var": ["student.starts=0,2", "student.split=2", "student.recipes=pre-trained-2-3:3"],
     "llamagen": ["student.starts=0,5", "student.split=4", "student.recipes=pre-trained-3-6:9"],
@@ -192,6 +198,15 @@ def test_tokenizers_load_by_name(name):
         (["sample", "teacher=var", "teacher.checkpoint={file}", "out={tmp}/a.png"], "student"),
         (["sample", "teacher=var", "captions={file}", "out={tmp}/a.png"], "captions"),
         (["sample", "teacher=llamagen", "teacher.checkpoint={file}", "out={tmp}/a.png"], "{file}"),
+        (
+            ["sample", *PUBLISHED, "teacher.checkpoint=x", "out={tmp}/a.png"],
+            "teacher.tokenizer.checkpoint=PATH",
+        ),
+        (["sample", *PUBLISHED, *FILES, "out={tmp}/a.png"], "leave teacher.preset=d16 out"),
+        (["sample", *PUBLISHED, *FILES, "teacher.preset=", "out={tmp}/a.png"], "leave student.preset out"),
+        (["sample", *UNNAMED, "student.recipes=1:99", "out={tmp}/a.png"], "smaller split"),
+        (["sample", "teacher=llamagen", "captions={file}", "classes=1", "out={tmp}/a.png"], "exclude"),
+        (["sample", "teacher=var", "out=/proc/a.png"], "can't be written"),
         (["eval", "teacher=var"], "student"),
         (["eval", "teacher=var", "student=var-dd1"], "student.checkpoint=PATH"),
     ],
