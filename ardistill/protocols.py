@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.records import Alignment
-from ardistill.schedules import Jump, Redraw, Schedule
+from ardistill.schedules import Jump, Jumps, Redraw, Schedule
 from ardistill.values import (
     Condition,
     Guidance,
@@ -39,6 +39,8 @@ __all__ = [
     "FeatureNetwork",
     "Guidance",
     "Jump",
+    "Jumper",
+    "Jumps",
     "Phase",
     "Prediction",
     "Progress",
@@ -109,7 +111,7 @@ class Trunk(Protocol):
     """D."""
 
     def __call__(self, latents_BLC: Tensor, condition: Condition) -> Tensor:
-        """(B, L, C) -> (B, L, D), differentiable in the latents. What a position sees is the trunk's `Alignment`."""
+        """(B, L, C) -> (B, L, D), differentiable in the latents; a position sees the latents of earlier steps only."""
         ...
 
 
@@ -144,8 +146,18 @@ class ARTeacher(Protocol):
         """
         ...
 
-    def trunk(self, alignment: Alignment) -> nn.Module:
-        """A trainable copy of the teacher's own network as a `Trunk`, independent of the teacher's tensors."""
+    def trunk(self) -> nn.Module:
+        """A trainable copy of the teacher's own network as a `Trunk`, independent of the teacher's tensors.
+
+        For teachers that offer the alignment *prefix*.
+        """
+        ...
+
+    def jumper(self, jumps: Jumps, seed: int) -> nn.Module:
+        """An untrained `Jumper` of the teacher's own architecture: its weights, and fresh ones from `seed`.
+
+        For teachers that offer the alignment *own*. Raises ConfigError where the jumps do not fit the teacher's steps.
+        """
         ...
 
     def to(self, device: torch.device | str) -> Self: ...
@@ -163,6 +175,24 @@ class Student(Protocol):
 
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:
         """From the state with `start` steps of data to the end; positions before `start` pass through untouched."""
+        ...
+
+
+@runtime_checkable
+class Jumper(Student, Protocol):
+    """A student of its teacher's own architecture, as DD1 trains it: a token sees its own noise or data as well."""
+
+    @property
+    def spec(self) -> StudentSpec:
+        """What rebuilds it."""
+        ...
+
+    def __call__(self, latents_BLC: Tensor, condition: Condition, start: int | Tensor = 0) -> Prediction:
+        """What every position predicts, from the states with `start` steps of data: one number, or (B,) int64.
+
+        Differentiable. Latents (B, L, C) and logits (B, L, V) float32, both for all positions; those before `start`
+        mean nothing.
+        """
         ...
 
 
@@ -226,6 +256,10 @@ class Draw(Protocol):
     """The randomness of a run of consecutive images: each image's numbers depend on its own index alone."""
 
     def __len__(self) -> int: ...
+
+    def indices(self) -> Tensor:
+        """(B,) int64: the images' own numbers; in training they count from the start of the phase."""
+        ...
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """(B, *shape) standard normal float32."""

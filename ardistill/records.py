@@ -11,7 +11,11 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 Alignment = Literal["prefix", "own"]
-"""What a position of a trunk may see: *prefix*, the latents of earlier steps only; *own*, its own latent as well."""
+"""What a position of the networks that a teacher hands out may see.
+
+*prefix*: the latents of earlier steps only (`ARTeacher.trunk`); *own*: its own noise or data as well
+(`ARTeacher.jumper`).
+"""
 
 ConditionKind = Literal["class", "text"]
 
@@ -67,7 +71,11 @@ class TeacherOffer(Offer):
 
 @attrs.frozen
 class TrajectoryOffer(Offer):
-    """Target: `(teacher, condition, noise_BLC, draw) -> tokens_BL`, how noise and tokens come to belong together."""
+    """Target: `(settings, teacher, condition, noise_BLC, draw) -> tokens_BL`: how noise and tokens come to belong.
+
+    `settings` is of the record's `config` class, or None without one; an image's tokens depend on its own condition,
+    noise and draw alone.
+    """
 
     kind: ClassVar[str] = "trajectory"
 

@@ -50,6 +50,12 @@ class StepLayout:
         return torch.repeat_interleave(torch.arange(self.n_steps), torch.tensor(self.sizes))
 
 
+class Features(Protocol):
+    """Images -> features and class logits (`protocols.FeatureNetwork`)."""
+
+    def __call__(self, images_BCHW: Tensor, /) -> tuple[Tensor, Tensor]: ...
+
+
 class TensorFunction(Protocol):
     def __call__(self, tensor: Tensor, /) -> Tensor: ...
 
@@ -166,3 +172,5 @@ class RunContext:
     seed: int
     folder: Path
     device: torch.device
+    features: "Features | None" = None
+    """The network that judges the run's data, where there is one: a perceptual distance for losses."""

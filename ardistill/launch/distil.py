@@ -49,7 +49,7 @@ class Job:
         parts = assemble(config, registry)
         check_enough(config.eval.n, parts.network.n_features, "eval.n images")
         make_method = registry.load("method", config.method.name)
-        context = RunContext(config.seed, folder, parts.device)
+        context = RunContext(config.seed, folder, parts.device, parts.network)
         method: DistillMethod = make_method(config.method.settings, parts.teacher, context)
         plans = plans_of(config.eval.steps, method.student(), parts.teacher)
         return cls(config, folder, parts, method, plans)

@@ -47,7 +47,7 @@ def check_capabilities(config: RunConfig, registry: Registry) -> None:
         )
     if missing := sorted(method.needs - teacher.alignments):
         raise PluginError(
-            f"method={method.name} needs a trunk of the alignment {', '.join(missing)}, and teacher={teacher.name} "
+            f"method={method.name} needs networks of the alignment {', '.join(missing)}, and teacher={teacher.name} "
             f"offers {', '.join(sorted(teacher.alignments)) or 'none'}; choose another teacher or method"
         )
 

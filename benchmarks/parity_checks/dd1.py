@@ -30,6 +30,9 @@ class RecordedNoise:
     def __len__(self) -> int:
         return len(self.noise_BLC)
 
+    def indices(self) -> Tensor:
+        return torch.arange(len(self))
+
     def normal(self, name: str, *shape: int) -> Tensor:
         assert (name, shape) == ("noise", self.noise_BLC.shape[1:])
         return self.noise_BLC

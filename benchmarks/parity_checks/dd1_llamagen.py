@@ -48,7 +48,7 @@ def check(fixture: Fixture) -> Iterator[Triple]:
         teacher,
         Condition(labels_B),
         fixture["noise"],
-        forward=lambda latents_BLC, start: student(labels_B, latents_BLC, start),
+        forward=lambda latents_BLC, start: student(latents_BLC, Condition(labels_B), start),
         image=lambda latents_BLC: (tokenizer.images(tokenizer.map(latents_BLC)) + 1) / 2,
     )
     yield from check_passes(fixture, given)

@@ -34,7 +34,7 @@ class ARDiffusion(nn.Module):
     @classmethod
     def of(cls, teacher: ARTeacher, config: HeadConfig, seed: int) -> "ARDiffusion":
         """The teacher's own trunk with a fresh head, whose initial weights derive from `seed`."""
-        trunk = teacher.trunk("prefix")
+        trunk = teacher.trunk()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             head = AdaLNHead(teacher.tokenizer.codebook.shape[1], cast(Trunk, trunk).width, config)

@@ -18,9 +18,11 @@ from ardistill.weights import read_weights, write_weights
 _BATCH = 500
 
 
-def ancestral(teacher: ARTeacher, condition: Condition, noise_BLC: Tensor, draw: Draw) -> Tensor:
+def ancestral(
+    settings: None, teacher: ARTeacher, condition: Condition, noise_BLC: Tensor, draw: Draw
+) -> Tensor:
     """(B, L) int64 tokens as the teacher's own sampler draws them; the noise plays no part."""
-    del noise_BLC
+    del settings, noise_BLC
     return teacher_tokens(teacher, condition, draw.uniform("token", teacher.layout.n_tokens))
 
 
@@ -47,7 +49,9 @@ class TuningSet:
             draw = ImageDraw(seed, "tuning", start, min(_BATCH, n - start), teacher.tokenizer.codebook.device)
             labels_B = draw.integers("label", teacher.n_classes)
             noise_BLC = torch.empty(0, device=labels_B.device)
-            tokens.append(ancestral(teacher, Condition(labels_B), noise_BLC, draw).to("cpu", torch.int32))
+            tokens.append(
+                ancestral(None, teacher, Condition(labels_B), noise_BLC, draw).to("cpu", torch.int32)
+            )
             labels.append(labels_B.cpu())
             progress.advance(start + len(draw), n, "teacher samples")
         made = cls(torch.cat(tokens), torch.cat(labels))

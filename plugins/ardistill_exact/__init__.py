@@ -7,7 +7,7 @@ doubt about the metric. Importing this package imports no torch; the plain confi
 from collections.abc import Iterable
 
 from ardistill.hookspecs import hookimpl
-from ardistill.records import TeacherOffer
+from ardistill.records import StudentOffer, TeacherOffer
 
 ardistill_api = 1
 
@@ -27,4 +27,13 @@ def ardistill_teachers() -> Iterable[TeacherOffer]:
         target="ardistill_exact.teacher:dense_teacher",
         config="ardistill_exact.config:DenseConfig",
         alignments=frozenset({"prefix", "own"}),
+    )
+
+
+@hookimpl
+def ardistill_students() -> Iterable[StudentOffer]:
+    yield StudentOffer(
+        name="exact-dd1",
+        summary="DD1's student of an exact teacher",
+        target="ardistill_exact.jumper:rebuild",
     )

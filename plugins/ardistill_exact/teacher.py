@@ -3,16 +3,17 @@
 Legend: B batch, L tokens, l tokens of a prefix, V codes, C code width, D trunk width.
 """
 
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from ardistill.flow import nearest_code
-from ardistill.protocols import Condition, Guidance, StepLayout, WeightsFinder
-from ardistill.records import Alignment
+from ardistill.protocols import Condition, Guidance, Jumps, StepLayout, WeightsFinder
 from ardistill_exact.chain import Chain, dense_chain, sparse_chain
 from ardistill_exact.config import DenseConfig, SparseConfig, TrunkConfig
+from ardistill_exact.jumper import ExactJumper
 from ardistill_exact.tokenizer import LatentTokenizer
 from ardistill_exact.trunk import ExactTrunk, fitted_trunk
 
@@ -48,7 +49,6 @@ class ExactTeacher:
         self.layout = StepLayout((1,) * chain.n_tokens)
         self.n_classes = chain.n_classes
         self._trunk_config, self._seed = trunk, seed
-        self._fitted: ExactTrunk | None = None
 
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> ExactCursor:
         labels_B = condition.require_labels()
@@ -64,14 +64,25 @@ class ExactTeacher:
         """(B, L) int64: the nearest codes."""
         return nearest_code(latents_BLC, self.tokenizer.codebook)
 
-    def trunk(self, alignment: Alignment) -> ExactTrunk:
-        """A copy of the fitted network; the fit runs once, at the first call."""
-        if self._fitted is None:
-            self._fitted = fitted_trunk(self.chain, self._trunk_config, self._seed)
+    @cached_property
+    def _fitted(self) -> ExactTrunk:
+        """The network; fitted once, when first asked for."""
+        return fitted_trunk(self.chain, self._trunk_config, self._seed)
+
+    def trunk(self) -> ExactTrunk:
+        """A copy of the fitted network."""
         with torch.random.fork_rng(devices=[]):
-            copy = ExactTrunk(self.chain, self._trunk_config, alignment)
+            copy = ExactTrunk(self.chain, self._trunk_config)
         copy.load_state_dict(self._fitted.state_dict())
         return copy.to(self.tokenizer.codebook.device)
+
+    def jumper(self, jumps: Jumps, seed: int) -> ExactJumper:
+        """The fitted network with heads and the embedding of noise or data drawn from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            student = ExactJumper(self.chain, self._trunk_config, jumps)
+        student.load_state_dict(self._fitted.state_dict(), strict=False)
+        return student.to(self.tokenizer.codebook.device)
 
     def to(self, device: torch.device | str) -> Self:
         self.tokenizer.to(device)

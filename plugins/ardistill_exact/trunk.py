@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from ardistill.noise import Draw
 from ardistill.protocols import Condition
-from ardistill.records import Alignment
 from ardistill_exact.chain import Chain
 from ardistill_exact.config import TrunkConfig
 
@@ -39,30 +38,20 @@ class _Block(nn.Module):
         return x_BLD + fed_BLD
 
 
-class ExactTrunk(nn.Module):
-    """Latents and class -> one feature a token (a `Trunk`).
+class ExactBody(nn.Module):
+    """What a teacher's trunk and its DD1 student have in common; not used by itself."""
 
-    Aligned *prefix*, the class takes the place before the first token and the last latent is never read;
-    aligned *own*, the class is added to every latent's embedding.
-    """
-
-    def __init__(self, chain: Chain, config: TrunkConfig, alignment: Alignment) -> None:
+    def __init__(self, chain: Chain, config: TrunkConfig) -> None:
         super().__init__()
         width = self.width = config.width
-        self.alignment = alignment
         self.from_class = nn.Embedding(chain.n_classes, width)
         self.from_latent = nn.Linear(chain.codes_VC.shape[1], width)
         self.position_LD = nn.Parameter(0.5 * torch.randn(chain.n_tokens, width))
         self.blocks = nn.ModuleList(_Block(width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, latents_BLC: Tensor, condition: Condition) -> Tensor:
-        """(B, L, C) -> (B, L, D)."""
-        class_B1D = self.from_class(condition.require_labels()).unsqueeze(1)
-        if self.alignment == "prefix":
-            x_BLD = torch.cat([class_B1D, self.from_latent(latents_BLC[:, :-1])], dim=1)
-        else:
-            x_BLD = class_B1D + self.from_latent(latents_BLC)
+    def run(self, x_BLD: Tensor) -> Tensor:
+        """Embedded tokens -> features (B, L, D)."""
         x_BLD = x_BLD + self.position_LD
         for block in self.blocks:
             x_BLD = block(x_BLD)
@@ -70,14 +59,26 @@ class ExactTrunk(nn.Module):
         return features_BLD
 
 
+class ExactTrunk(ExactBody):
+    """Latents and class -> one feature a token (a `Trunk`).
+
+    The class takes the place before the first token, and the last latent is never read.
+    """
+
+    def forward(self, latents_BLC: Tensor, condition: Condition) -> Tensor:
+        """(B, L, C) -> (B, L, D)."""
+        class_B1D = self.from_class(condition.require_labels()).unsqueeze(1)
+        return self.run(torch.cat([class_B1D, self.from_latent(latents_BLC[:, :-1])], dim=1))
+
+
 def fitted_trunk(chain: Chain, config: TrunkConfig, seed: int) -> ExactTrunk:
-    """A *prefix* trunk that, with a linear read-out (dropped here), predicts the chain's conditionals.
+    """A trunk that, with a linear read-out (dropped here), predicts the chain's conditionals.
 
     Minimises the cross-entropy with the exact distributions on sequences drawn from the chain.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = ExactTrunk(chain, config, "prefix")
+        trunk = ExactTrunk(chain, config)
         read_out = nn.Linear(config.width, chain.n_codes)
     parameters = [*trunk.parameters(), *read_out.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=_FIT_LR, betas=(0.9, 0.95))

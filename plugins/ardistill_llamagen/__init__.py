@@ -18,7 +18,7 @@ def ardistill_teachers() -> Iterator[TeacherOffer]:
         summary="LlamaGen, next-token prediction (arXiv 2406.06525)",
         target="ardistill_llamagen.loading:load_teacher",
         config="ardistill_llamagen.settings:LlamaGenTeacherSettings",
-        alignments=frozenset({"prefix"}),
+        alignments=frozenset({"prefix", "own"}),
         conditions=frozenset({"class", "text"}),
         captions="ardistill_llamagen.captions:load_captions",
     )

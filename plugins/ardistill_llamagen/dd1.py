@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ardistill.errors import ConfigError
-from ardistill.protocols import Condition, Prediction, Schedule, StepLayout
+from ardistill.protocols import Condition, Prediction, Schedule, StepLayout, StudentSpec
 from ardistill.sampling import recipes
 from ardistill.schedules import Jumps
 from ardistill_llamagen.config import GPTConfig
 from ardistill_llamagen.dd1_settings import LlamaGenDD1Record
-from ardistill_llamagen.teacher import LlamaGenTeacher
 from ardistill_llamagen.transformer import GPT, GPTBody
 
 _STD = 0.02  # of fresh weights, as in LlamaGen
@@ -66,19 +65,19 @@ class LlamaGenDD1(GPTBody):
         self.schedules: Mapping[str, Schedule] = recipes(jumps.recipes, self.jumps, self.layout)
 
     @classmethod
-    def from_teacher(cls, teacher: LlamaGenTeacher, seed: int, jumps: Jumps | None = None) -> "LlamaGenDD1":
-        """An untrained student of `teacher`, on its device: its weights, and fresh ones from `seed`."""
+    def of(cls, model: GPT, seed: int, jumps: Jumps | None = None) -> "LlamaGenDD1":
+        """An untrained student of a teacher's network, on its device: its weights, and fresh ones from `seed`."""
         with torch.device("meta"):
-            student = cls(teacher.model.config, jumps or Jumps())
-        student.load_state_dict(initial_state(teacher.model, seed), assign=True)
-        return student.to(teacher.model.norm.weight.device)
+            student = cls(model.config, jumps or Jumps())
+        student.load_state_dict(initial_state(model, seed), assign=True)
+        return student.to(model.norm.weight.device)
 
     @property
-    def settings(self) -> dict[str, object]:
-        """What JSON keeps to rebuild the student."""
-        return attrs.asdict(self.record)
+    def spec(self) -> StudentSpec:
+        """What rebuilds the student."""
+        return StudentSpec("llamagen-dd1", attrs.asdict(self.record))
 
-    def forward(self, labels_B: Tensor, latents_BLC: Tensor, start: int | Tensor) -> Prediction:
+    def forward(self, latents_BLC: Tensor, condition: Condition, start: int | Tensor = 0) -> Prediction:
         """Both heads' answers for every token: latents (B, L, C) and logits (B, L, V) float32.
 
         `start` counts the tokens that are data: one number, or one per row as (B,) int64.
@@ -88,7 +87,7 @@ class LlamaGenDD1(GPTBody):
         data_BN = (
             places_1N <= first_B1
         ).long()  # (1, N) where all rows start alike; the class is always data
-        cond_B1D = self.embed_condition(Condition(labels_B))
+        cond_B1D = self.embed_condition(Condition(condition.require_labels()))
         x_BND = torch.cat([cond_B1D, self.tok_embeddings(latents_BLC)], dim=1) + self.n_d_embed(data_BN)
         h_BLD = self.run_blocks(x_BND)[:, 1:]
         return Prediction(self.final_layer_conti(h_BLD, cond_B1D), self.output(self.norm(h_BLD)).float())
@@ -96,7 +95,7 @@ class LlamaGenDD1(GPTBody):
     @torch.no_grad()
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:
         """The latents before `start` pass through untouched; logits are the student's everywhere."""
-        made = self(condition.require_labels(), latents_BLC, start)
+        made = self(latents_BLC, condition, start)
         latents_BLC = torch.cat([latents_BLC[:, :start], made.latents_BLC[:, start:]], dim=1)
         return Prediction(latents_BLC, made.logits_BLV)
 

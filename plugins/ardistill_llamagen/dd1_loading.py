@@ -23,7 +23,7 @@ WHAT = LLAMAGEN_STUDENT.name
 
 
 def rebuild(settings: Mapping[str, object], teacher: ARTeacher) -> LlamaGenDD1:
-    """A student of the given `LlamaGenDD1.settings`; its weights are on meta until `load_strict` makes them."""
+    """A student of the given `LlamaGenDD1Record`; its weights are on meta until `load_strict` makes them."""
     record = cattrs.structure(settings, LlamaGenDD1Record)
     return _built(record.network, record, _llamagen(teacher), "the student's file")
 

@@ -8,11 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ardistill.errors import ConfigError, PluginError
+from ardistill.errors import ConfigError
 from ardistill.flow import nearest_code
-from ardistill.protocols import Condition, Guidance, StepLayout
-from ardistill.records import Alignment
+from ardistill.protocols import Condition, Guidance, Jumps, StepLayout
 from ardistill_llamagen.cursor import LlamaGenCursor
+from ardistill_llamagen.dd1 import LlamaGenDD1
 from ardistill_llamagen.embedding import LatentEmbedding
 from ardistill_llamagen.filters import filtered_log_probs, guide, guided_tokens
 from ardistill_llamagen.tokenizer import LlamaGenTokenizer
@@ -82,8 +82,10 @@ class LlamaGenTeacher(nn.Module):
         table_VD = self.model.tok_embeddings.weight
         return LatentEmbedding.fitted(self.tokenizer.codebook, table_VD).requires_grad_(False)
 
-    def trunk(self, alignment: Alignment) -> GPTPrefixTrunk:
+    def trunk(self) -> GPTPrefixTrunk:
         """A trainable copy of the network without its head, independent of the teacher's tensors."""
-        if alignment != "prefix":
-            raise PluginError(f"LlamaGen hands out trunks of the alignment 'prefix', not {alignment!r}")
         return GPTPrefixTrunk.copy_of(self.model, self.latent_embedding)
+
+    def jumper(self, jumps: Jumps, seed: int) -> LlamaGenDD1:
+        """DD1's student, untrained, on the teacher's device. Raises ConfigError for a teacher of captions."""
+        return LlamaGenDD1.of(self.model, seed, jumps)

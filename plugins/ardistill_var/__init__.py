@@ -18,7 +18,7 @@ def ardistill_teachers() -> Iterator[TeacherOffer]:
         summary="VAR, next-scale prediction (arXiv 2404.02905)",
         target="ardistill_var.loading:load_teacher",
         config="ardistill_var.settings:VARTeacherSettings",
-        alignments=frozenset({"prefix"}),
+        alignments=frozenset({"prefix", "own"}),
     )
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ardistill.errors import ConfigError
-from ardistill.protocols import Condition, Prediction, Schedule, StepLayout
+from ardistill.protocols import Condition, Prediction, Schedule, StepLayout, StudentSpec
 from ardistill.sampling import recipes
 from ardistill.schedules import Jumps
 from ardistill_var.blocks import modulate
@@ -20,8 +20,7 @@ from ardistill_var.config import VARConfig
 from ardistill_var.dd1_initialise import initial_state
 from ardistill_var.dd1_settings import VARDD1Record
 from ardistill_var.structure import STRUCTURAL, itself_and_earlier_scales
-from ardistill_var.teacher import VARTeacher
-from ardistill_var.transformer import VARWithHead
+from ardistill_var.transformer import VAR, VARWithHead
 
 
 class ContinuousHead(nn.Module):
@@ -69,29 +68,29 @@ class VARDD1(VARWithHead):
         self.schedules: Mapping[str, Schedule] = recipes(jumps.recipes, self.jumps, self.layout)
 
     @classmethod
-    def from_teacher(cls, teacher: VARTeacher, seed: int, jumps: Jumps | None = None) -> "VARDD1":
-        """An untrained student of `teacher`, on its device: its weights, and fresh ones from `seed`."""
-        state = initial_state(teacher.model, seed)
+    def of(cls, model: VAR, seed: int, jumps: Jumps | None = None) -> "VARDD1":
+        """An untrained student of a teacher's network, on its device: its weights, and fresh ones from `seed`."""
+        state = initial_state(model, seed)
         with torch.device("meta"):
-            student = cls(teacher.model.config, jumps or Jumps())
+            student = cls(model.config, jumps or Jumps())
         missing, unexpected = student.load_state_dict(state, strict=False, assign=True)
         assert not unexpected
         assert all(key.rpartition(".")[2] in STRUCTURAL for key in missing)
-        return student.to(teacher.model.pos_1LC.device)
+        return student.to(model.pos_1LC.device)
 
     @property
-    def settings(self) -> dict[str, object]:
-        """What JSON keeps to rebuild the student."""
-        return attrs.asdict(self.record)
+    def spec(self) -> StudentSpec:
+        """What rebuilds the student."""
+        return StudentSpec("var-dd1", attrs.asdict(self.record))
 
-    def forward(self, labels_B: Tensor, latents_BLC: Tensor, start: int | Tensor) -> Prediction:
+    def forward(self, latents_BLC: Tensor, condition: Condition, start: int | Tensor = 0) -> Prediction:
         """Both heads' answers for every token: latents (B, L, C) and logits (B, L, V) float32.
 
         `start` counts the scales that are data: one number, or one per row as (B,) int64.
         """
         first_B1 = start[:, None] if isinstance(start, Tensor) else start
         data_BS = (self.lvl_1L <= first_B1).long()  # (1, S) where all rows start alike; the class is level 0
-        cond_BD = self.class_emb(labels_B)
+        cond_BD = self.class_emb(condition.require_labels())
         x_BSD = self.embed(latents_BLC, cond_BD, slice(0, len(self.config.step_sizes)))
         x_BSD = x_BSD + self.n_d_embed(data_BS)
 
@@ -108,7 +107,7 @@ class VARDD1(VARWithHead):
     @torch.no_grad()
     def jump(self, latents_BLC: Tensor, condition: Condition, start: int = 0) -> Prediction:
         """The latents before `start` pass through untouched; logits are the student's everywhere."""
-        made = self(condition.require_labels(), latents_BLC, start)
+        made = self(latents_BLC, condition, start)
         cut = self.layout.offset(start)
         latents_BLC = torch.cat([latents_BLC[:, :cut], made.latents_BLC[:, cut:]], dim=1)
         return Prediction(latents_BLC, made.logits_BLV)

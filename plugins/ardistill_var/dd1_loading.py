@@ -22,7 +22,7 @@ from ardistill_var.teacher import VARTeacher
 
 
 def rebuild(settings: Mapping[str, object], teacher: ARTeacher) -> VARDD1:
-    """A student of the given `VARDD1.settings`; its weights are on meta until `load_strict` makes them."""
+    """A student of the given `VARDD1Record`; its weights are on meta until `load_strict` makes them."""
     record = cattrs.structure(settings, VARDD1Record)
     return _built(record.network, record, _var(teacher), "the student's file")
 

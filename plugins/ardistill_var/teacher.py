@@ -6,10 +6,10 @@ Legend: B batch, L tokens of all scales, l tokens of a prefix, C code width, D m
 import torch
 from torch import Tensor, nn
 
-from ardistill.errors import ConfigError, PluginError
-from ardistill.protocols import Condition, Guidance, StepLayout
-from ardistill.records import Alignment
+from ardistill.errors import ConfigError
+from ardistill.protocols import Condition, Guidance, Jumps, StepLayout
 from ardistill_var.cursor import VARCursor
+from ardistill_var.dd1 import VARDD1
 from ardistill_var.filters import filtered_log_probs, guidance_ramp, guide
 from ardistill_var.scales import FrozenPath, ScalePyramid
 from ardistill_var.tokenizer import VARTokenizer
@@ -88,10 +88,12 @@ class VARTeacher(nn.Module):
         t_L1 = cond_BLV.new_tensor(ramp)[self.model.lvl_1L[0], None]
         return guide(cond_BLV, null_BLV, t_L1)
 
-    def trunk(self, alignment: Alignment) -> VARPrefixTrunk:
+    def trunk(self) -> VARPrefixTrunk:
         """A trainable copy of the network without its head, independent of the teacher's tensors."""
-        if alignment != "prefix":
-            raise PluginError(f"VAR hands out trunks of the alignment 'prefix', not {alignment!r}")
         quantizer = self.tokenizer.quantize
         path = FrozenPath(ScalePyramid(self.model.config.patch_nums), quantizer.quant_resi)
         return VARPrefixTrunk.copy_of(self.model, path.to(self.tokenizer.codebook.device))
+
+    def jumper(self, jumps: Jumps, seed: int) -> VARDD1:
+        """DD1's student, untrained, on the teacher's device."""
+        return VARDD1.of(self.model, seed, jumps)

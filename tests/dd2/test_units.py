@@ -37,8 +37,8 @@ class _Scaled:
     def log_probs(self, condition, latents_BLC):
         return self._teacher.log_probs(condition, latents_BLC / SCALE)
 
-    def trunk(self, alignment):
-        return _ScaledTrunk(self._teacher.trunk(alignment))
+    def trunk(self):
+        return _ScaledTrunk(self._teacher.trunk())
 
 
 def losses_and_sample(teacher, tmp_path, unit_codes):

@@ -9,7 +9,7 @@ from ardistill_exact.tokenizer import LatentTokenizer
 from ardistill.errors import DataError
 from ardistill.flow import ode_map
 from ardistill.noise import Draw
-from ardistill.protocols import ARTeacher, Condition, Tokenizer
+from ardistill.protocols import ARTeacher, Condition, Jumps, Tokenizer
 from ardistill.sampling import teacher_tokens
 
 TRUNK = TrunkConfig(width=16, depth=2, heads=2, fit_updates=30)
@@ -83,13 +83,17 @@ def test_ode_map_has_the_teachers_marginal(teacher):
 
 
 @pytest.mark.parametrize(("alignment", "seen"), [("prefix", 1), ("own", 0)])
-def test_trunk_sees_what_its_alignment_allows(teacher, alignment, seen):
-    """A nudge at position i moves the features of i + `seen` and later, and no earlier one."""
-    trunk = teacher.trunk(alignment)
+def test_networks_see_what_their_alignment_allows(teacher, alignment, seen):
+    """A nudge at position i moves what is made of i + `seen` and later, and nothing earlier."""
+    if alignment == "prefix":
+        trunk = teacher.trunk()
+    else:
+        jumper = teacher.jumper(Jumps(), seed=0)
+        trunk = lambda latents, condition: jumper(latents, condition).logits_BLV  # noqa: E731
     condition, tokens_BL = batch(teacher, 4)
     latents_BLC = teacher.tokenizer.codebook[tokens_BL]
     before_BLD = trunk(latents_BLC, condition)
-    assert before_BLD.shape == (4, teacher.layout.n_tokens, trunk.width)
+    assert before_BLD.shape[:2] == (4, teacher.layout.n_tokens)
     for i in range(teacher.layout.n_tokens):
         nudged_BLC = latents_BLC.clone()
         nudged_BLC[:, i] += 0.5
@@ -99,21 +103,21 @@ def test_trunk_sees_what_its_alignment_allows(teacher, alignment, seen):
 
 
 def test_trunks_are_independent_copies(teacher):
-    first, second = teacher.trunk("prefix"), teacher.trunk("prefix")
+    first, second = teacher.trunk(), teacher.trunk()
     with torch.no_grad():
         first.position_LD.add_(1)
     assert not torch.equal(first.position_LD, second.position_LD)
-    torch.testing.assert_close(teacher.trunk("own").position_LD, second.position_LD)
+    torch.testing.assert_close(teacher.jumper(Jumps(), seed=0).position_LD, second.position_LD)
 
 
 def test_trunk_is_the_same_in_every_process_and_leaves_the_generator_alone():
     torch.manual_seed(5)
-    one = sparse_teacher(SparseConfig(trunk=TRUNK), no_weights).trunk("prefix")
+    one = sparse_teacher(SparseConfig(trunk=TRUNK), no_weights).trunk()
     after = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)
     torch.manual_seed(6)
-    two = sparse_teacher(SparseConfig(trunk=TRUNK), no_weights).trunk("prefix")
+    two = sparse_teacher(SparseConfig(trunk=TRUNK), no_weights).trunk()
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 

@@ -20,7 +20,7 @@ from ardistill.errors import ConfigError, MisfitError, PluginError
 from ardistill.launch.parts import read_student, save_student
 from ardistill.noise import Draw
 from ardistill.plugins import discover
-from ardistill.protocols import Guidance, Jump, Redraw, Student, StudentSpec
+from ardistill.protocols import Condition, Guidance, Jump, Redraw, Student
 from ardistill.sampling import generate, schedule
 from ardistill.schedules import Jumps
 from ardistill.weights import Weights, read_weights
@@ -31,7 +31,7 @@ L, C = 9, 8
 
 
 def small_student(teacher=None, **jumps):
-    made = LlamaGenDD1.from_teacher(teacher or small_teacher(), seed=1, jumps=Jumps(**jumps))
+    made = (teacher or small_teacher()).jumper(Jumps(**jumps), seed=1)
     fill(made, 6)
     return made.eval()
 
@@ -68,7 +68,7 @@ def test_a_token_hangs_on_its_own_vector_and_on_those_before(place, start):
     other = latents.clone()
     other[:, place] += 1
     with torch.no_grad():
-        a, b = (made(classes().labels_B, x, start) for x in (latents, other))
+        a, b = (made(x, classes(), start) for x in (latents, other))
     for one, two in ((a.latents_BLC, b.latents_BLC), (a.logits_BLV, b.logits_BLV)):
         torch.testing.assert_close(one[:, :place], two[:, :place])
         assert (one[:, place:] - two[:, place:]).abs().amax(-1).gt(1e-5).all()
@@ -79,9 +79,9 @@ def test_the_class_and_the_start_are_heard():
     with torch.no_grad():
         label = torch.tensor([1, 1, 1])
         assert not torch.allclose(
-            made(label, latents, 0).latents_BLC, made(label + 1, latents, 0).latents_BLC
+            made(latents, Condition(label), 0).latents_BLC, made(latents, Condition(label + 1), 0).latents_BLC
         )
-        four, five = (made(label, latents, start).latents_BLC for start in (4, 5))
+        four, five = (made(latents, Condition(label), start).latents_BLC for start in (4, 5))
     torch.testing.assert_close(four[:, :4], five[:, :4])
     assert not torch.isclose(four[:, 4:], five[:, 4:]).all(-1).any()
 
@@ -111,7 +111,7 @@ def test_schedules_and_passes():
 
 def test_begins_as_its_teacher():
     teacher = small_teacher()
-    made = LlamaGenDD1.from_teacher(teacher, seed=3)
+    made = LlamaGenDD1.of(teacher.model, seed=3)
     ours, theirs = made.state_dict(), teacher.model.state_dict()
     fresh = {key for key in ours if key not in theirs or ours[key].shape != theirs[key].shape}
     assert {key.partition(".")[0] for key in fresh} == {"tok_embeddings", "n_d_embed", "final_layer_conti"}
@@ -121,16 +121,16 @@ def test_begins_as_its_teacher():
     }
     assert not shared
     assert all(parameter.requires_grad for parameter in made.parameters())
-    again, other = (LlamaGenDD1.from_teacher(teacher, seed).state_dict() for seed in (3, 4))
+    again, other = (LlamaGenDD1.of(teacher.model, seed).state_dict() for seed in (3, 4))
     assert all(torch.equal(ours[key], again[key]) for key in ours)
     assert not torch.equal(ours["tok_embeddings.weight"], other["tok_embeddings.weight"])
-    made(classes().labels_B, noise(), 0).latents_BLC.square().mean().backward()
+    made(noise(), classes(), 0).latents_BLC.square().mean().backward()
     assert made.layers[0].attention.wqkv.weight.grad.abs().sum() > 0
 
 
 def test_only_classes():
     with pytest.raises(ConfigError, match="must be a c2i model"):
-        LlamaGenDD1.from_teacher(small_teacher(text=True), seed=0)
+        small_teacher(text=True).jumper(Jumps(), seed=0)
     with pytest.raises(ValueError, match="class labels"):
         small_student().jump(noise(), captions())
 
@@ -154,14 +154,14 @@ def test_impossible_jumps_are_refused(jumps, says):
 def test_our_own_file_rebuilds_the_student(tmp_path):
     teacher, path = small_teacher(), tmp_path / "student.safetensors"
     made = small_student(teacher, starts=(0, 4), split=2, recipes=("pre-trained-3-5:6",))
-    save_student(path, made, StudentSpec("llamagen-dd1", made.settings))
+    save_student(path, made, made.spec)
     settings = LlamaGenDD1Settings(checkpoint=path)
     back = read_student("llamagen-dd1", settings, teacher, discover())
     assert (back.jumps, back.schedules) == (made.jumps, made.schedules)
     a, b = (each.jump(noise(), classes()) for each in (made, back))
     assert torch.equal(a.latents_BLC, b.latents_BLC)
     with pytest.raises(ConfigError, match="9 tokens an image, and the teacher has 16"):
-        rebuild(made.settings, small_teacher(side=4))
+        rebuild(made.spec.settings, small_teacher(side=4))
 
 
 def published(tmp_path, state, name="llamagen-X.pt"):

@@ -79,7 +79,7 @@ def drawn(golden, teacher, made, words):
 @torch.no_grad()
 @pytest.mark.parametrize("start", [0, 85, 255])
 def test_both_heads(golden, config, start):
-    made = student(golden, config)(golden["label"], golden["fwd_x"], start)
+    made = student(golden, config)(golden["fwd_x"], Condition(golden["label"]), start)
     close(made.latents_BLC, golden[f"fwd_t{start}_tokens"])
     if start == 85:
         close(made.logits_BLV, golden["fwd_t85_logits"])
@@ -89,9 +89,9 @@ def test_both_heads(golden, config, start):
 def test_rows_of_different_starts(golden, config):
     made, starts = student(golden, config), golden["fwd_tmixed"].long()
     assert starts.tolist() == [3, 10]
-    close(made(golden["label"], golden["fwd_x"], starts).latents_BLC, golden["fwd_tmixed_tokens"])
+    close(made(golden["fwd_x"], Condition(golden["label"]), starts).latents_BLC, golden["fwd_tmixed_tokens"])
     for row, start in enumerate(starts.tolist()):
-        alone = made(golden["label"][row, None], golden["fwd_x"][row, None], start)
+        alone = made(golden["fwd_x"][row, None], Condition(golden["label"][row, None]), start)
         close(alone.latents_BLC[0], golden["fwd_tmixed_tokens"][row])
 
 
@@ -114,7 +114,10 @@ def test_what_each_step_says(golden, config, case):
         state = torch.cat([sequence[:, :start], golden["noise"][:, start:]], dim=1)
         prediction = made.jump(state, Condition(golden["label"]), start)
         with torch.no_grad():
-            close(made(golden["label"], state, start).latents_BLC, golden[f"few{case}_step{step}_tokens"])
+            close(
+                made(state, Condition(golden["label"]), start).latents_BLC,
+                golden[f"few{case}_step{step}_tokens"],
+            )
         close(prediction.latents_BLC[:, start:], golden[f"few{case}_step{step}_tokens"][:, start:])
         assert torch.equal(prediction.latents_BLC[:, :start], sequence[:, :start])
         if (case, step) in {(0, 0), (1, 1)}:
@@ -162,7 +165,7 @@ def test_what_the_teacher_is_given_and_says(golden, config, teacher, case):
     close(state, golden[f"{name}_final_x_in"])
     made = student(golden, config)
     with torch.no_grad():
-        close(made(golden["label"], state, last).latents_BLC, golden[f"{name}_final_tokens"])
+        close(made(state, Condition(golden["label"]), last).latents_BLC, golden[f"{name}_final_tokens"])
 
 
 def test_released_keys():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ardistill.errors import ConfigError, DataError, PluginError
+from ardistill.errors import ConfigError, DataError
 from ardistill.protocols import ARTeacher, Condition, Guidance
 from tests.llamagen.models import (
     captions,
@@ -141,7 +141,7 @@ def test_trunk_of_codes_is_the_teachers_network(text: bool) -> None:
     teacher = small_teacher(text=text)
     table, codebook = teacher.model.tok_embeddings.weight, teacher.tokenizer.codebook
     assert teacher.latent_embedding.relative_error(codebook, table) < 1e-3
-    trunk, condition = teacher.trunk("prefix"), condition_of(teacher)
+    trunk, condition = teacher.trunk(), condition_of(teacher)
     tokens = random_tokens(teacher, 3, seed=2)
     hidden = trunk(codebook[tokens], condition)
     assert hidden.shape == (3, 9, trunk.width)
@@ -153,7 +153,7 @@ def test_trunk_of_codes_is_the_teachers_network(text: bool) -> None:
 @pytest.mark.parametrize("text", [False, True])
 def test_features_depend_on_earlier_latents_alone(text: bool) -> None:
     teacher = small_teacher(text=text)
-    trunk, condition = teacher.trunk("prefix"), condition_of(teacher)
+    trunk, condition = teacher.trunk(), condition_of(teacher)
     latents = torch.randn(3, 9, 8, generator=torch.Generator().manual_seed(1))
     before = trunk(latents, condition)
     for i in range(9):
@@ -166,7 +166,7 @@ def test_features_depend_on_earlier_latents_alone(text: bool) -> None:
 
 def test_gradients_reach_latents_and_trunk_but_not_the_teacher() -> None:
     teacher = small_teacher()
-    trunk = teacher.trunk("prefix")
+    trunk = teacher.trunk()
     latents = torch.randn(3, 9, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     trunk(latents, classes()).pow(3).sum().backward()
     assert latents.grad is not None
@@ -187,16 +187,16 @@ def test_gradients_reach_latents_and_trunk_but_not_the_teacher() -> None:
 def test_trunks_use_no_global_randomness() -> None:
     teacher = small_teacher()
     before = torch.get_rng_state()
-    trunk = teacher.trunk("prefix")
+    trunk = teacher.trunk()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.dtype == torch.float32 and p.device.type == "cpu" for p in trunk.state_dict().values())
 
 
 def test_trunk_can_be_copied_and_stored() -> None:
     teacher = small_teacher(text=True)
-    trunk = teacher.trunk("prefix")
+    trunk = teacher.trunk()
     latents = torch.randn(3, 9, 8, generator=torch.Generator().manual_seed(3))
-    twin, again = copy.deepcopy(trunk), teacher.trunk("prefix")
+    twin, again = copy.deepcopy(trunk), teacher.trunk()
     with torch.no_grad():
         trunk.latent_embedding.fc2.bias.add_(0.1)
     assert torch.equal(twin(latents, captions()), again(latents, captions()))
@@ -258,8 +258,6 @@ def test_the_protocol_holds() -> None:
 
 def test_refusals() -> None:
     teacher, text = small_teacher(), small_teacher(text=True)
-    with pytest.raises(PluginError, match="'prefix', not 'own'"):
-        teacher.trunk("own")
     with pytest.raises(ConfigError, match="24 codes, and its tokenizer has 30"):
         LlamaGenTeacher(teacher.model, tiny_tokenizer(30, 3))
     with pytest.raises(ConfigError, match="9 tokens in an image, and its tokenizer has 16"):

@@ -112,7 +112,7 @@ def test_dd1_of_var(start, head, want):
     student = filled(VARDD1(var_config(), VARJumps()), 2)
     latents = torch.zeros(1, 30, 32)
     latents[0, :2] = numbers(VAR_LATENTS).view(2, 32)
-    made = getattr(student(torch.tensor([3]), latents, start), head)
+    made = getattr(student(latents, Condition(torch.tensor([3])), start), head)
     close(made[0, :2, :6].flatten(), numbers(want))
 
 
@@ -136,5 +136,5 @@ def test_dd1_of_llamagen(start, head, want):
         " -0.0706263 1.13816 0.55296 -0.581292 0.409432 -0.689808 -0.578419 -0.966573"
         " -0.385976 -0.312475 1.19522 0.315004 -0.219568 -0.415159 0.250777 -0.886064"
     ).view(3, 8)
-    made = getattr(student(torch.tensor([2]), latents, start), head)
+    made = getattr(student(latents, Condition(torch.tensor([2])), start), head)
     close(made[0, :3, :4].flatten(), numbers(want))

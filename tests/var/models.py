@@ -86,7 +86,7 @@ def small_student(
     seed: int = 7,
 ) -> VARDD1:
     """An untrained DD1 student whose every weight matters: what starts at zero or next to it is stirred."""
-    student = VARDD1.from_teacher(teacher, seed, Jumps(starts=starts, split=split, recipes=recipes))
+    student = VARDD1.of(teacher.model, seed, Jumps(starts=starts, split=split, recipes=recipes))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in student.parameters():

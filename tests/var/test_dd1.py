@@ -48,10 +48,10 @@ def test_what_lies_before_the_start_passes_untouched(start: int, seed: int) -> N
 @given(positions, starts)
 def test_a_token_tells_itself_and_later_scales_alone(position: int, start: int) -> None:
     with torch.no_grad():
-        before = STUDENT(LABELS.require_labels(), noise(1), start)
+        before = STUDENT(noise(1), LABELS, start)
         changed = noise(1)
         changed[:, position] += 1.0
-        after = STUDENT(LABELS.require_labels(), changed, start)
+        after = STUDENT(changed, LABELS, start)
     scale = LAYOUT.step_of_token()
     hears = scale > scale[position]
     hears[position] = True
@@ -64,9 +64,9 @@ def test_a_token_tells_itself_and_later_scales_alone(position: int, start: int) 
 @given(st.lists(starts, min_size=3, max_size=3), st.integers(0, 1000))
 def test_a_start_per_row_is_each_rows_own(rows: list[int], seed: int) -> None:
     with torch.no_grad():
-        together = STUDENT(LABELS.require_labels(), noise(seed), torch.tensor(rows))
+        together = STUDENT(noise(seed), LABELS, torch.tensor(rows))
         for i, start in enumerate(rows):
-            alone = STUDENT(LABELS.require_labels()[i : i + 1], noise(seed)[i : i + 1], start)
+            alone = STUDENT(noise(seed)[i : i + 1], LABELS[i : i + 1], start)
             torch.testing.assert_close(together.latents_BLC[i], alone.latents_BLC[0], atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(together.logits_BLV[i], alone.logits_BLV[0], atol=1e-5, rtol=1e-5)
 
@@ -75,17 +75,17 @@ def test_the_start_is_heard_in_every_layer() -> None:
     for layer in range(len(STUDENT.layerwise_n_d_embed)):
         deaf = small_student(TEACHER)
         with torch.no_grad():
-            before = deaf(LABELS.require_labels(), noise(2), 1).logits_BLV
+            before = deaf(noise(2), LABELS, 1).logits_BLV
             deaf.layerwise_n_d_embed[layer].bias.add_(
                 torch.randn(32, generator=torch.Generator().manual_seed(0))
             )
-            after = deaf(LABELS.require_labels(), noise(2), 1).logits_BLV
+            after = deaf(noise(2), LABELS, 1).logits_BLV
         assert (before - after).abs().max() > 1e-4
 
 
 def test_gradients_reach_every_parameter() -> None:
     student = small_student(TEACHER)
-    made = student(LABELS.require_labels(), noise(3), torch.tensor([0, 1, 2]))
+    made = student(noise(3), LABELS, torch.tensor([0, 1, 2]))
     (made.latents_BLC.square().sum() + made.logits_BLV.square().sum()).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in student.parameters())
     assert all(p.grad is None for p in TEACHER.parameters())
@@ -95,9 +95,9 @@ def test_gradients_reach_every_parameter() -> None:
 def test_it_starts_as_the_teacher_with_a_row_more(shared_aln: bool) -> None:
     teacher = small_teacher(shared_aln=shared_aln)
     torch.manual_seed(1)
-    student = VARDD1.from_teacher(teacher, seed=5)
+    student = VARDD1.of(teacher.model, seed=5)
     torch.manual_seed(2)
-    again, other = VARDD1.from_teacher(teacher, seed=5), VARDD1.from_teacher(teacher, seed=6)
+    again, other = VARDD1.of(teacher.model, seed=5), VARDD1.of(teacher.model, seed=6)
     made, theirs = student.state_dict(), teacher.model.state_dict()
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in made.items())
     fresh = {key for key, value in made.items() if not torch.equal(value, other.state_dict()[key])}
@@ -126,7 +126,7 @@ def test_fresh_weights_have_the_released_spread() -> None:
     teacher = small_teacher(patch_nums=(1, 2))
     teacher.model = VAR(VARConfig(depth=4, patch_nums=(1, 2), vocab=24, code_width=6, num_classes=5))
     initialise(teacher.model, seed=0)
-    state, width = VARDD1.from_teacher(teacher, seed=0).state_dict(), 256
+    state, width = VARDD1.of(teacher.model, seed=0).state_dict(), 256
     for layer in range(5):
         assert state[f"layerwise_n_d_embed.{layer}.weight"].std() == pytest.approx(
             0.88 / (3 * width) ** 0.5, rel=0.02
@@ -137,7 +137,7 @@ def test_fresh_weights_have_the_released_spread() -> None:
 
 def test_it_is_rebuilt_from_what_json_keeps() -> None:
     student = small_student(TEACHER, starts=(0, 2), split=1, recipes=("pre-trained-2-3:2",))
-    twin = rebuild(json.loads(json.dumps(student.settings)), TEACHER)
+    twin = rebuild(json.loads(json.dumps(student.spec.settings)), TEACHER)
     assert all(parameter.is_meta for parameter in twin.parameters())
     assert not any(buffer.is_meta for buffer in twin.buffers())
     twin.load_state_dict(student.state_dict(), assign=True)

@@ -71,7 +71,7 @@ def test_mask_and_levels(golden: Fixture, student: VARDD1) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("start", range(4))
 def test_one_pass(golden: Fixture, student: VARDD1, start: int) -> None:
-    made = student(golden["label_B"], golden["fwd_x"], start)
+    made = student(golden["fwd_x"], Condition(golden["label_B"]), start)
     close(made.latents_BLC, golden[f"fwd_t{start}_tokens"])
     if start in (0, 2):
         close(made.logits_BLV, golden[f"fwd_t{start}_logits"])
@@ -81,7 +81,7 @@ def test_one_pass(golden: Fixture, student: VARDD1, start: int) -> None:
 def test_a_start_per_row(golden: Fixture, student: VARDD1) -> None:
     starts = golden["fwd_tmixed"].long()
     assert len(starts.unique()) == len(starts)
-    made = student(golden["label_B"], golden["fwd_x"], starts)
+    made = student(golden["fwd_x"], Condition(golden["label_B"]), starts)
     close(made.latents_BLC, golden["fwd_tmixed_tokens"])
     close(made.logits_BLV, golden["fwd_tmixed_logits"])
 
@@ -108,7 +108,7 @@ def test_few_steps(golden: Fixture, case: int) -> None:
         )
         cut = student.layout.offset(jump.start)
         state = torch.cat([done[:, :cut], golden["noise"][:, cut:]], dim=1)
-        raw = student(golden["label_B"], state, jump.start)
+        raw = student(state, Condition(golden["label_B"]), jump.start)
         close(raw.latents_BLC, golden[f"few{case}_step{i}_tokens"])
         if f"few{case}_step{i}_logits" in golden:
             close(raw.logits_BLV, golden[f"few{case}_step{i}_logits"])
@@ -148,7 +148,7 @@ def test_steps_of_the_teachers(golden: Fixture, case: int) -> None:
     close(redrawn, golden[f"comb{case}_teacher_seq"])
     assert torch.equal(nearest_code(redrawn, codes)[:, begin:], golden[f"comb{case}_teacher_idx"])
     state = torch.cat([redrawn, golden["noise"][:, end:]], dim=1)
-    close(student(golden["label_B"], state, last).latents_BLC, golden[f"comb{case}_final_tokens"])
+    close(student(state, Condition(golden["label_B"]), last).latents_BLC, golden[f"comb{case}_final_tokens"])
     latents = until(len(plan.moves))
     close(latents, golden[f"comb{case}_final_seq"])
     close((teacher.tokenizer.decode(latents) + 1) / 2, golden[f"comb{case}_image"])

@@ -9,7 +9,7 @@ from ardistill_var.teacher import VARTeacher
 from torch import Tensor
 from torch.nn import functional as F
 
-from ardistill.errors import ConfigError, PluginError
+from ardistill.errors import ConfigError
 from ardistill.protocols import ARTeacher, Condition, Guidance, Tokenizer
 from tests.var.models import golden_teacher, random_tokens, small_teacher
 
@@ -89,7 +89,7 @@ def test_log_probs_may_be_asked_again_or_not_at_all() -> None:
 def test_trunk_is_the_teachers_network(shared_aln: bool) -> None:
     teacher = small_teacher(shared_aln=shared_aln)
     latents = torch.randn(3, teacher.layout.n_tokens, 6, generator=torch.Generator().manual_seed(0))
-    trunk = teacher.trunk("prefix")
+    trunk = teacher.trunk()
     hidden = trunk(latents, LABELS)
     model, labels = teacher.model, LABELS.require_labels()
     torch.testing.assert_close(hidden, model.hidden(teacher.tokenizer.quantize.inputs(latents), labels))
@@ -100,7 +100,7 @@ def test_trunk_is_the_teachers_network(shared_aln: bool) -> None:
 
 def test_features_depend_on_earlier_scales_alone() -> None:
     teacher = small_teacher()
-    trunk, layout = teacher.trunk("prefix"), teacher.layout
+    trunk, layout = teacher.trunk(), teacher.layout
     latents = torch.randn(3, layout.n_tokens, 6, generator=torch.Generator().manual_seed(1))
     before = trunk(latents, LABELS)
     for step in range(layout.n_steps):
@@ -115,7 +115,7 @@ def test_features_depend_on_earlier_scales_alone() -> None:
 
 def test_gradients_reach_latents_and_trunk_but_not_the_teacher() -> None:
     teacher = small_teacher()
-    trunk, layout = teacher.trunk("prefix"), teacher.layout
+    trunk, layout = teacher.trunk(), teacher.layout
     latents = torch.randn(3, layout.n_tokens, 6, requires_grad=True)
     trunk(latents, LABELS).square().sum().backward()
     assert latents.grad is not None
@@ -132,7 +132,7 @@ def test_gradients_reach_latents_and_trunk_but_not_the_teacher() -> None:
 
 def test_trunk_can_be_copied_and_stored() -> None:
     teacher = small_teacher()
-    trunk = teacher.trunk("prefix")
+    trunk = teacher.trunk()
     latents = torch.randn(3, teacher.layout.n_tokens, 6)
     twin = copy.deepcopy(trunk)
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_one_scale_is_enough() -> None:
     tokens = random_tokens(teacher, 3, seed=1)
     codes = teacher.tokenizer.codebook[tokens]
     torch.testing.assert_close(steps(teacher, tokens), teacher.log_probs(LABELS, codes), atol=1e-4, rtol=1e-4)
-    assert teacher.trunk("prefix")(codes, LABELS).shape == (3, 9, 32)
+    assert teacher.trunk()(codes, LABELS).shape == (3, 9, 32)
     assert teacher.tokenizer.decode(codes).shape == (3, 1, 6, 6)
 
 
@@ -164,8 +164,6 @@ def test_the_protocols_hold() -> None:
 
 def test_refusals() -> None:
     teacher = small_teacher()
-    with pytest.raises(PluginError, match="prefix"):
-        teacher.trunk("own")
     with pytest.raises(ConfigError, match="patch_nums"):
         VARTeacher(teacher.model, small_teacher(patch_nums=(1, 4)).tokenizer)
 
