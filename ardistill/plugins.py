@@ -212,7 +212,7 @@ def _wrong(offer: object, expected: type[Offer]) -> str | None:
     if not isinstance(offer, expected):
         return f"yields {shown(offer)}, not a {expected.__name__}"
     name, summary = typing.cast("tuple[object, object]", (offer.name, offer.summary))  # attrs checks no types
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+*-]*", name):
         return f"yields an offer whose name is {shown(name)}, not one word"
     if not isinstance(summary, str):
         return f"yields {name} with a summary that is not text"

@@ -135,6 +135,11 @@ class ARTeacher(Protocol):
         """Labels are 0..n_classes-1; 0 for a teacher that is conditioned on captions."""
         ...
 
+    @property
+    def constants(self) -> Mapping[str, object]:
+        """What its distribution depends on and no weights, guidance or layout tell, as JSON has it."""
+        ...
+
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> Cursor:
         """A cursor after the given prefix, whose length must end a step."""
         ...

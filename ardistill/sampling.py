@@ -60,9 +60,17 @@ def schedule(words: str, student: Student, layout: StepLayout) -> Schedule:
     One that the student brings by that name. Else, a number k: the student's first pass, then the teacher redraws the
     last k-1 steps (DD2, algorithm 4) or, where the student has learned to jump from later states, k jumps of its own.
     `pre-trained-n-m`: the student's pass, then the teacher emits steps n..m-1 (from 1, as DD1 counts), then the
-    student's jump from there if it knows one.
+    student's jump from there if it knows one. A student without jumps has its own schedules alone, and 1 is the first.
     """
-    return student.schedules[words] if words in student.schedules else by_rule(words, student.jumps, layout)
+    if words in student.schedules:
+        return student.schedules[words]
+    if student.jumps:
+        return by_rule(words, student.jumps, layout)
+    if words == "1":
+        return next(iter(student.schedules.values()))
+    raise ConfigError(
+        f"steps={shown(words)} is not possible here: this student is sampled by {', '.join(student.schedules)} only"
+    )
 
 
 def recipes(told: Sequence[str], jumps: Sequence[Jump], layout: StepLayout) -> Mapping[str, Schedule]:
@@ -167,7 +175,9 @@ class Marginals:
             one_BL,
             accumulate=True,
         )
-        return cls(torch.log(counts_nLV / counts_nLV.sum(-1, keepdim=True)))
+        return cls(
+            counts_nLV.div_(counts_nLV.sum(-1, keepdim=True)).log_()
+        )  # in place: the table may be large
 
     def tokens(self, labels_B: Tensor, uniform_BL: Tensor) -> Tensor:
         """(B, L) int64."""

@@ -56,6 +56,12 @@ class Features(Protocol):
     def __call__(self, images_BCHW: Tensor, /) -> tuple[Tensor, Tensor]: ...
 
 
+class StudentReader(Protocol):
+    """(a student offer's name, a file) -> that student of the run's teacher; the file is ours, or as published."""
+
+    def __call__(self, offer: str, path: Path, /) -> nn.Module: ...
+
+
 class TensorFunction(Protocol):
     def __call__(self, tensor: Tensor, /) -> Tensor: ...
 
@@ -174,3 +180,5 @@ class RunContext:
     device: torch.device
     features: "Features | None" = None
     """The network that judges the run's data, where there is one: a perceptual distance for losses."""
+    read_student: "StudentReader | None" = None
+    """Reads weights that training may start from."""

@@ -15,6 +15,8 @@ import attrs
 
 from ardistill import hookspecs
 from ardistill.cli import VERBS
+from ardistill.cli.collect import CollectWords
+from ardistill.cli.compare import CompareWords
 from ardistill.cli.convert import ConvertWords
 from ardistill.cli.eval import EvalRun, EvalStudent
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
@@ -30,6 +32,7 @@ SECTIONS = {
     "teacher": "teacher",
     "student": "student",
     "tokenizer": "tokenizer",
+    "trajectory": "trajectory",
     "dataset": "data",
 }
 FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
@@ -44,6 +47,8 @@ FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
         EvalStudent,
         (TeacherWords, EvalRun),
     ),
+    ("compare RUN...", "", CompareWords, ()),
+    ("collect", "", CollectWords, ()),
     ("convert FILE...", "", ConvertWords, ()),
 )
 """A verb's form, what is said of it, its class, and the classes whose words are told elsewhere."""

@@ -14,6 +14,8 @@ VERBS = {
     "run": "ardistill.cli.run",
     "sample": "ardistill.cli.sample",
     "eval": "ardistill.cli.eval",
+    "compare": "ardistill.cli.compare",
+    "collect": "ardistill.cli.collect",
     "pretrain": "ardistill.cli.pretrain",
     "convert": "ardistill.cli.convert",
     "plugins": "ardistill.cli.plugins",

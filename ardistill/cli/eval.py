@@ -2,9 +2,11 @@
 
     python -m ardistill eval run=DIR
     python -m ardistill eval run=DIR steps=1,2 n=10000 seed=1 out=report.json
+    python -m ardistill eval run=DIR baselines=onestep*,skip-1,skip-2
     python -m ardistill eval teacher=var student=dd2 student.checkpoint=student.safetensors data=digits
 
-Without `out` the report is only printed; a run's own report.json is left alone.
+`baselines=` shows none, and measures no gaps. Without `out` the report is only printed; a run's own report.json is left
+alone.
 """
 
 import shlex
@@ -18,6 +20,7 @@ from ardistill.cli import check_output, heads_of
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import StudentWords, structure_trees, structure_words
 from ardistill.config.students import student_trees
+from ardistill.config.tree import known_baselines
 from ardistill.errors import ConfigError
 from ardistill.plugins import Registry, discover
 
@@ -30,6 +33,7 @@ class EvalWords:
 
     n: int | None = attrs.field(default=None, validator=optional(gt(0)))
     steps: tuple[str, ...] = ()
+    baselines: tuple[str, ...] | None = attrs.field(default=None, validator=optional(known_baselines))
     seed: int | None = attrs.field(default=None, validator=optional([ge(0), le(2**63 - 1)]))
     out: Path | None = attrs.field(default=None)
 
@@ -59,7 +63,8 @@ def main(words: list[str]) -> int:
 
     from ardistill.evaluation.fidelity import check_enough
     from ardistill.evaluation.table import print_table
-    from ardistill.launch.assess import assess, plans_of, report_of
+    from ardistill.launch.assess import assess, check_baselines, plans_of, report_of
+    from ardistill.launch.cost import Cost
     from ardistill.launch.trained import open_run, open_words
     from ardistill.weights import reporting
 
@@ -70,16 +75,20 @@ def main(words: list[str]) -> int:
             judging,
             seed=judging.seed if given.seed is None else given.seed,
             eval=attrs.evolve(
-                judging.eval, n=given.n or judging.eval.n, steps=given.steps or judging.eval.steps
+                judging.eval,
+                n=given.n or judging.eval.n,
+                steps=given.steps or judging.eval.steps,
+                baselines=judging.eval.baselines if given.baselines is None else given.baselines,
             ),
         )
         check_enough(judging.eval.n, opened.parts.network.n_features, "n images")
+        check_baselines(judging.eval.baselines, opened.parts.teacher)
         plans = plans_of(judging.eval.steps, opened.student, opened.parts.teacher)
         result = assess(judging, opened.parts, opened.student, plans, progress)
     print_table(result.rows)
     if given.out is not None:
         command = shlex.join(["python", "-m", "ardistill", "eval", *words])
-        report_of(judging, opened.parts, result, {}, command).save(given.out)
+        report_of(judging, opened.parts, result, Cost(), command).save(given.out)
         print(f"\n{given.out}")
     return 0
 

@@ -6,11 +6,14 @@
     python -m ardistill run resume=DIR                              goes on with an interrupted one
 
 quick=true is a look in a minute or two, far from trained. The run folder holds config.toml, checkpoints/, what the
-method keeps (tuning.safetensors), student.safetensors, metrics.jsonl, tensorboard/, samples.png and report.json.
+method keeps (tuning.safetensors), preparing.json (the seconds that took), student.safetensors, metrics.jsonl,
+tensorboard/, samples.png and report.json.
 """
 
+import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -21,6 +24,9 @@ from ardistill.config.section import absolute
 from ardistill.errors import ConfigError
 from ardistill.launch import folder as folders
 from ardistill.plugins import Registry, discover
+
+if TYPE_CHECKING:
+    from ardistill.evaluation.report import Report  # which imports torch
 
 SUMMARY = "distil a teacher into a one-step student, evaluate it, write the report"
 
@@ -35,19 +41,18 @@ def main(words: list[str]) -> int:
         config = load([], out / folders.CONFIG, registry=registry)
     else:
         config = _configured(words, registry)
-        out = config.out or folders.free_folder(Path("runs"), f"{config.method.name}-{config.teacher.name}")
+        out = config.out or folders.free_folder(Path("runs"), _folder_name(config))
         config = absolute(attrs.evolve(config, out=out))
 
     # torch is imported only once the words make sense.
     from ardistill.evaluation.report import Report
-    from ardistill.evaluation.table import print_table
     from ardistill.launch.distil import Job
     from ardistill.weights import reporting
 
     report_file = out / "report.json"
     if resumed is not None and report_file.is_file():
         with folders.locked(out):
-            print_table(Report.load(report_file).rows)
+            _show(Report.load(report_file))
         print(f"\n{out} is finished; evaluate it anew with: python -m ardistill eval run={out}")
         return 0
     with shown_progress() as progress, reporting(progress):
@@ -57,9 +62,22 @@ def main(words: list[str]) -> int:
     with folders.locked(out), shown_progress() as progress:
         command = shlex.join(["python", "-m", "ardistill", "run", *words])
         report = job.run(progress, command)
-    print_table(report.rows)
+    _show(report)
     print(f"\n{out / 'samples.png'}\n{report_file}")
     return 0
+
+
+def _show(report: "Report") -> None:
+    from ardistill.evaluation.table import cost_lines, print_table
+
+    print_table(report.rows)
+    for line in cost_lines(report):
+        print(line)
+
+
+def _folder_name(config: RunConfig) -> str:
+    """Method and teacher, without what a shell would expand."""
+    return re.sub(r"[^\w.+-]", "", f"{config.method.name}-{config.teacher.name}")
 
 
 def _configured(words: list[str], registry: Registry) -> RunConfig:

@@ -19,6 +19,9 @@ from ardistill.files import json_text, write_atomic
 
 _CONVERTER = Converter(forbid_extra_keys=True)
 
+PREPARING, EVALUATING = "preparing", "evaluating "
+"""How `Report.seconds` calls what comes before training, and begins the names of what comes after."""
+
 
 @attrs.frozen
 class Row:
@@ -94,8 +97,10 @@ def _now() -> str:
 
 @attrs.frozen
 class Report:
-    """`report.json`. `n` images stand behind every distance; `seconds` is wall time by phase.
+    """`report.json`. `n` images stand behind every distance.
 
+    `seconds` is wall time: of preparing, of each phase of training, and of evaluating. `throughput` is a second's work:
+    the images of each phase, over all its roles, and what was prepared, e.g. "preparing teacher samples".
     `protocol` is what makes two distances comparable: reference, n, label rule, feature network, guidance.
     """
 
@@ -109,6 +114,22 @@ class Report:
     versions: Mapping[str, str] = attrs.field(factory=versions)
     hardware: Mapping[str, Any] = attrs.field(factory=hardware)
     date: str = attrs.field(factory=_now)
+    throughput: Mapping[str, float] = attrs.field(factory=dict)
+
+    @property
+    def phase_seconds(self) -> Mapping[str, float]:
+        """Of training alone, by phase."""
+        return {
+            name: seconds
+            for name, seconds in self.seconds.items()
+            if name != PREPARING and not name.startswith(EVALUATING)
+        }
+
+    @property
+    def training_seconds(self) -> float | None:
+        """What the student took to make, preparing included; None where the report is of an evaluation alone."""
+        made = {**self.phase_seconds, **{k: v for k, v in self.seconds.items() if k == PREPARING}}
+        return sum(made.values()) if made else None
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)

@@ -12,13 +12,14 @@ from ardistill.config import RunConfig
 from ardistill.config.section import plain
 from ardistill.evaluation.fidelity import check_enough
 from ardistill.evaluation.report import Report
-from ardistill.launch.assess import Judging, assess, plans_of, report_of, save_picture
+from ardistill.launch.assess import Judging, assess, check_baselines, plans_of, report_of, save_picture
+from ardistill.launch.cost import Cost, Preparing
 from ardistill.launch.folder import STUDENT
-from ardistill.launch.parts import Parts, assemble, save_student
+from ardistill.launch.parts import Parts, assemble, save_student, student_reader
 from ardistill.noise import Draw
 from ardistill.plugins import Registry
 from ardistill.protocols import Condition, DistillMethod, Progress, RunContext
-from ardistill.sampling import generate
+from ardistill.sampling import generate, schedule
 from ardistill.schedules import Schedule
 from ardistill.training.checkpoint import Checkpoints
 from ardistill.training.journal import Journal
@@ -48,15 +49,18 @@ class Job:
     def of(cls, config: RunConfig, folder: Path, registry: Registry) -> "Job":
         parts = assemble(config, registry)
         check_enough(config.eval.n, parts.network.n_features, "eval.n images")
+        check_baselines(config.eval.baselines, parts.teacher)
         make_method = registry.load("method", config.method.name)
-        context = RunContext(config.seed, folder, parts.device, parts.network)
+        reader = student_reader(parts.teacher, registry)
+        context = RunContext(config.seed, folder, parts.device, parts.network, reader)
         method: DistillMethod = make_method(config.method.settings, parts.teacher, context)
         plans = plans_of(config.eval.steps, method.student(), parts.teacher)
         return cls(config, folder, parts, method, plans)
 
     def run(self, progress: Progress, command: str) -> Report:
         """Trains from wherever the folder's newest checkpoint stands, then evaluates."""
-        self.method.prepare(progress)
+        with Preparing(self.folder / "preparing.json", progress) as preparing:
+            self.method.prepare(preparing)
         checkpoints = Checkpoints(
             self.folder / "checkpoints", self.config.checkpoint.keep, _fingerprint(self.config)
         )
@@ -81,7 +85,8 @@ class Job:
         save_student(self.folder / STUDENT, student.eval(), self.method.student_spec)
         judging = Judging.of(self.config)
         result = assess(judging, self.parts, student, self.plans, progress)
-        report = report_of(judging, self.parts, result, seconds, command)
+        cost = Cost.of(preparing.seconds, preparing.rates(), seconds, self.method.phases())
+        report = report_of(judging, self.parts, result, cost, command)
         save_picture(self.folder / "samples.png", result)
         report.save(self.folder / "report.json")
         return report
@@ -93,7 +98,8 @@ class Job:
         columns = min(10, teacher.n_classes)
         draw = Draw(self.config.seed, "watch", 0, _GRID_LINES * columns, self.parts.device)
         condition = Condition(draw.indices() % columns)
-        latents_BLC = generate(Schedule(student.jumps[:1]), student, teacher, condition, draw)
+        plan = schedule("1", student, teacher.layout)
+        latents_BLC = generate(plan, student, teacher, condition, draw)
         images_BCHW = teacher.tokenizer.decode(latents_BLC).cpu()
         grid_CHW: torch.Tensor = make_grid((images_BCHW + 1) / 2, nrow=columns)
         return grid_CHW

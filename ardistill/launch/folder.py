@@ -1,6 +1,6 @@
 """The run folder: who owns it, where it lies, what makes a folder one.
 
-config.toml, checkpoints/, student.safetensors, metrics.jsonl, tensorboard/, samples.png, report.json
+config.toml, preparing.json, checkpoints/, student.safetensors, metrics.jsonl, tensorboard/, samples.png, report.json
 """
 
 import fcntl

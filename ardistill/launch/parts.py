@@ -13,6 +13,7 @@ from ardistill.errors import ArdistillError, ConfigError, PluginError, WeightsEr
 from ardistill.plugins import Registry
 from ardistill.protocols import ARTeacher, Dataset, FeatureNetwork, Student, StudentSpec
 from ardistill.records import MethodOffer, StudentOffer, TeacherOffer
+from ardistill.values import StudentReader
 from ardistill.weights import Weights, load_strict, read_weights, write_weights
 from ardistill.wording import shown
 
@@ -133,6 +134,22 @@ def read_student(name: str, settings: Any, teacher: ARTeacher, registry: Registr
         return rebuilt(file, teacher, registry)
     publish: Any = registry.load_target("student", name, offer.published)
     return _ready(publish(settings, teacher, file), teacher)
+
+
+def student_reader(teacher: ARTeacher, registry: Registry) -> StudentReader:
+    """Reads students of `teacher` by an offer's name and a file, ours or as published."""
+
+    def read(offer: str, path: Path) -> nn.Module:
+        cls = registry.config_class("student", offer)
+        settings = NoSettings() if cls is None else cls(checkpoint=path)
+        made = (
+            load_student(path, teacher, registry)
+            if cls is None
+            else read_student(offer, settings, teacher, registry)
+        )
+        return cast(nn.Module, made)
+
+    return read
 
 
 def load_student(path: Path, teacher: ARTeacher, registry: Registry) -> Student:

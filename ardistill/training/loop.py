@@ -23,9 +23,14 @@ class TrainingError(ArdistillError):
     exit_code = 3
 
 
+def images_taken(phase: Phase) -> int:
+    """How many images the phase has taken at its end: whole batches."""
+    return -(-phase.images // phase.batch) * phase.batch
+
+
 @attrs.define
 class Trainer:
-    """Trains a method to the end of its last phase.
+    """Trains a method to the end of its last phase; one without phases has nothing to train.
 
     Every draw derives from (seed, phase, image index), so the run is the same whether or not it was interrupted.
     `on_checkpoint(total_images)` is called after each save.

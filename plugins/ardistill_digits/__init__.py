@@ -19,6 +19,11 @@ def ardistill_datasets() -> Iterator[DatasetOffer]:
         summary="1,797 handwritten digits (UCI), 16x16, slightly turned and moved",
         target="ardistill_digits.data:digits",
     )
+    yield DatasetOffer(
+        name="digit-sums",
+        summary="two of the digits side by side, 16x32; the class is their sum modulo ten",
+        target="ardistill_digits.sums:digit_sums",
+    )
 
 
 @hookimpl
@@ -27,6 +32,11 @@ def ardistill_features() -> Iterator[FeaturesOffer]:
         name="digits",
         summary="a small classifier of the digits and its 48 features",
         target="ardistill_digits.features:load_features",
+    )
+    yield FeaturesOffer(
+        name="digit-sums",
+        summary="that classifier on both halves: 96 features, and how probable each sum is",
+        target="ardistill_digits.features:load_sum_features",
     )
 
 
@@ -37,4 +47,10 @@ def ardistill_recipes() -> Iterator[RecipeOffer]:
         summary="feature network, and the VAR and LlamaGen tokenizers and teachers of the digits",
         target="ardistill_digits.pretrain:pretrain",
         config="ardistill_digits.config:DigitsRecipe",
+    )
+    yield RecipeOffer(
+        name="digit-sums",
+        summary="tokenizer and VAR teacher of pairs of digits",
+        target="ardistill_digits.sums_pretrain:pretrain",
+        config="ardistill_digits.sums_config:SumsRecipe",
     )

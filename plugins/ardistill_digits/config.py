@@ -63,6 +63,12 @@ class TokenizerRecipe(CodingRecipe):
     vocab: int = attrs.field(default=128, validator=ge(2))
     coarse: float = attrs.field(default=0.1, validator=ge(0.0))
     """Weight of reconstructing from the first scales alone, which makes them carry what is common to the rest."""
+    coarse_scales: int = attrs.field(default=0, validator=ge(0))
+    """How many first scales those are; 0 draws their number for every batch, all but the last at most."""
+    label: float = attrs.field(default=0.0, validator=ge(0.0))
+    """Weight of the cross-entropy of a linear layer that tells the class from the first scale's codes."""
+    codes_by_scale: bool = False
+    """Whether k-means gives every scale as many codes, instead of sharing all among all scales' vectors."""
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ from ardistill.errors import DataError
 from ardistill.protocols import Draw, Split, WeightsFinder
 
 HOME = Path(__file__).parent
-SIDE = 16
+SIDE, N_CLASSES = 16, 10
 MARGIN = 1.12  # the scans touch their border; zoomed out by this, a shift does not cut strokes
 TURN, ZOOM, SHIFT, SHEAR = 0.17, 0.06, 0.12, 0.1  # radians; share; half image widths; slope
 
@@ -64,16 +64,37 @@ def render(ink_B1HW: Tensor, affine_B23: Tensor) -> Tensor:
     return (image_B1HW * 2 - 1).clamp(-1, 1).expand(-1, 3, -1, -1).contiguous()
 
 
-def weights_file(name: str) -> str:
+def digits_of(
+    split: Split, draw: Draw, labels_B: Tensor | None = None, place: str = ""
+) -> tuple[Tensor, Tensor]:
+    """Digits (B, 3, 16, 16) in [-1, 1] and labels (B,): which scan and warp is in `draw`'s numbers for the `place`.
+
+    With `labels_B` the scans are of those classes.
+    """
+    ink_N1HW, label_N = scans(split)
+    if labels_B is None:
+        chosen_B = draw.integers(f"{place}scan", len(label_N))
+    else:
+        counts_Z = torch.bincount(label_N, minlength=N_CLASSES)
+        first_Z = counts_Z.cumsum(0) - counts_Z
+        rank_B = (draw.uniform(f"{place}rank").cpu() * counts_Z[labels_B.cpu()]).long()
+        chosen_B = label_N.argsort(stable=True)[first_Z[labels_B.cpu()] + rank_B]
+    unit_B6 = draw.uniform(f"{place}warp", 6)
+    device = unit_B6.device
+    images_B3HW = render(ink_N1HW[chosen_B.cpu()], warps(unit_B6.cpu()))
+    return images_B3HW.to(device), label_N[chosen_B.cpu()].to(device)
+
+
+def weights_file(name: str, prefix: str = "") -> str:
     """The file that holds the weights called `name`, e.g. "var/teacher"."""
-    return name.replace("/", "-") + ".safetensors"
+    return prefix + name.replace("/", "-") + ".safetensors"
 
 
-def folder_finder(folder: Path) -> WeightsFinder:
-    """Finds the weights that `pretrain` wrote to a folder."""
+def folder_finder(folder: Path, prefix: str = "") -> WeightsFinder:
+    """Finds the weights that `pretrain` wrote to a folder, whose names begin with `prefix` there."""
 
     def find(name: str) -> Path | None:
-        path = folder / weights_file(name)
+        path = folder / weights_file(name, prefix)
         return path if path.is_file() else None
 
     return find
@@ -83,7 +104,7 @@ class Digits:
     """UCI's 1,797 handwritten digits with small random warps; satisfies `Dataset`."""
 
     name = "digits"
-    n_classes = 10
+    n_classes = N_CLASSES
     image_shape = (3, SIDE, SIDE)
     features = "digits"
 
@@ -92,18 +113,7 @@ class Digits:
 
         With `labels_B` the scans are of those classes.
         """
-        ink_N1HW, label_N = scans(split)
-        if labels_B is None:
-            chosen_B = draw.integers("scan", len(label_N))
-        else:
-            counts_Z = torch.bincount(label_N, minlength=self.n_classes)
-            first_Z = counts_Z.cumsum(0) - counts_Z
-            rank_B = (draw.uniform("rank").cpu() * counts_Z[labels_B.cpu()]).long()
-            chosen_B = label_N.argsort(stable=True)[first_Z[labels_B.cpu()] + rank_B]
-        unit_B6 = draw.uniform("warp", 6)
-        device = unit_B6.device
-        images_B3HW = render(ink_N1HW[chosen_B.cpu()], warps(unit_B6.cpu()))
-        return images_B3HW.to(device), label_N[chosen_B.cpu()].to(device)
+        return digits_of(split, draw, labels_B)
 
     def plain(self, split: Split) -> tuple[Tensor, Tensor]:
         """All scans of the split, enlarged but not warped."""

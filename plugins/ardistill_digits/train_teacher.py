@@ -29,6 +29,7 @@ def teacher_config(recipe: TeacherRecipe, tokenizer: VARTokenizer, n_classes: in
         width=recipe.width,
         heads=recipe.heads,
         patch_nums=tokenizer.config.patch_nums,
+        panels=tokenizer.config.panels,
         vocab=tokenizer.config.vocab,
         code_width=tokenizer.config.z_channels,
         num_classes=n_classes,

@@ -9,6 +9,7 @@ scales, V codes.
 
 import attrs
 import torch
+import torch.nn.functional as F
 from ardistill_var.config import VARTokenizerConfig
 from ardistill_var.quantizer_training import initialise_codebook, restart_codes
 from ardistill_var.tokenizer import VARTokenizer
@@ -45,7 +46,8 @@ def train_tokenizer(
     tokenizer = VARTokenizer(tokenizer_config(recipe))
     initialise(tokenizer, seed=seed)
     loss = TokenizerLoss(tokenizer, recipe, data, network, seed)
-    role = Role(tokenizer, lr=recipe.lr, warmup=3_200, decay=0.0, betas=(0.9, 0.99))
+    trained = tokenizer if loss.probe is None else nn.ModuleList([tokenizer, loss.probe])
+    role = Role(trained, lr=recipe.lr, warmup=3_200, decay=0.0, betas=(0.9, 0.99))
     fit(role, loss, name="tokenizer", images=recipe.images, batch=recipe.batch, seed=seed, progress=progress)
     unit_codes(tokenizer)
     return tokenizer.requires_grad_(False)
@@ -61,13 +63,23 @@ class TokenizerLoss:
     network: DigitFeatures
     seed: int
     use: CodeUse | None = None
+    probe: nn.Linear | None = attrs.field(init=False)
+    """From the first scale's vectors to classes."""
+
+    def __attrs_post_init__(self) -> None:
+        self.probe = None
+        if self.recipe.label:
+            first = self.tokenizer.step_sizes[0] * self.recipe.code_width
+            self.probe = nn.Linear(first, self.data.n_classes)
+            initialise(self.probe, seed=self.seed)
 
     def __call__(self, draw: Draw) -> Tensor:
-        images_B3HW, _ = self.data.images("train", draw)
+        images_B3HW, labels_B = self.data.images("train", draw)
         f_BChw = self.tokenizer.features(images_B3HW)
         if draw.start < self.recipe.free_share * self.recipe.images:
             # The small pull towards zero keeps the scale of the features bounded.
-            return self.distance(self.tokenizer.images(f_BChw), images_B3HW) + 1e-4 * f_BChw.square().mean()
+            free = self.distance(self.tokenizer.images(f_BChw), images_B3HW) + 1e-4 * f_BChw.square().mean()
+            return free + self.label(f_BChw, None, labels_B)
         if self.use is None:
             self.begin_codebook(draw)
             self.use = CodeUse(self.recipe, self.recipe.vocab, self.tokenizer.n_tokens)
@@ -76,22 +88,37 @@ class TokenizerLoss:
         loss = self.distance(self.tokenizer.images(quantized.z_BCHW), images_B3HW) + quantized.loss
         if self.recipe.coarse:
             loss = loss + self.recipe.coarse * self.coarse(images_B3HW, f_BChw, quantized.tokens_BL, draw)
-        return loss  # type: ignore[no-any-return]
+        return loss + self.label(f_BChw, quantized.tokens_BL, labels_B)  # type: ignore[no-any-return]
 
     def distance(self, made_B3HW: Tensor, images_B3HW: Tensor, *, perceptual: bool = True) -> Tensor:
         return distance(made_B3HW, images_B3HW, self.recipe, self.network if perceptual else None)
 
     def coarse(self, images_B3HW: Tensor, f_BChw: Tensor, tokens_BL: Tensor, draw: Draw) -> Tensor:
-        """The pixel error of a quarter of the batch drawn from its first scales only, as many as `draw` says.
+        """The pixel error of a quarter of the batch drawn from its first scales only.
 
         The gradient reaches the codes and, straight through, the features.
         """
         part = slice(0, max(1, len(tokens_BL) // 4))
         sizes = self.tokenizer.step_sizes
-        n_given = sum(sizes[: 1 + int(draw.integers("coarse", len(sizes) - 1)[0])])
+        scales = self.recipe.coarse_scales or 1 + int(draw.integers("coarse", len(sizes) - 1)[0])
+        n_given = sum(sizes[:scales])
         codes_blC = self.tokenizer.quantize.embedding(tokens_BL[part, :n_given])
         z_bChw = self.tokenizer.quantize.map(codes_blC) + f_BChw[part] - f_BChw[part].detach()
         return self.distance(self.tokenizer.images(z_bChw), images_B3HW[part], perceptual=False)
+
+    def label(self, f_BChw: Tensor, tokens_BL: Tensor | None, labels_B: Tensor) -> Tensor:
+        """The weighted cross-entropy of the classes told from the first scale, or from its codes' vectors-to-be.
+
+        The gradient reaches the codes and, straight through, the features.
+        """
+        if self.probe is None:
+            return f_BChw.new_zeros(())
+        quantizer = self.tokenizer.quantize
+        first_BnC = quantizer.pyramid.down(f_BChw.flatten(2).transpose(1, 2), 0)
+        if tokens_BL is not None:
+            codes_BnC = quantizer.embedding(tokens_BL[:, : first_BnC.shape[1]])
+            first_BnC = codes_BnC + first_BnC - first_BnC.detach()
+        return self.recipe.label * F.cross_entropy(self.probe(first_BnC.flatten(1)), labels_B)
 
     @torch.no_grad()
     def begin_codebook(self, draw: Draw) -> None:
@@ -102,7 +129,9 @@ class TokenizerLoss:
             conv.bias.zero_()
         sample = Draw(draw.seed, f"{draw.stream}/codebook", 0, min(2000, self.recipe.images))
         f_BChw = self.tokenizer.features(self.data.images("train", sample)[0])
-        initialise_codebook(self.tokenizer.quantize, f_BChw, seed=self.seed)
+        initialise_codebook(
+            self.tokenizer.quantize, f_BChw, seed=self.seed, by_scale=self.recipe.codes_by_scale
+        )
 
     def mind_codes(self, use: CodeUse, tokens_BL: Tensor, f_BChw: Tensor, start: int) -> None:
         """Counts the codes in use; every so often, moves those that are not."""

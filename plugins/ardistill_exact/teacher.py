@@ -4,6 +4,7 @@ Legend: B batch, L tokens, l tokens of a prefix, V codes, C code width, D trunk 
 """
 
 from functools import cached_property
+from hashlib import blake2b
 from typing import Self
 
 import torch
@@ -49,6 +50,12 @@ class ExactTeacher:
         self.layout = StepLayout((1,) * chain.n_tokens)
         self.n_classes = chain.n_classes
         self._trunk_config, self._seed = trunk, seed
+
+    @property
+    def constants(self) -> dict[str, object]:
+        """The tables, by their digest."""
+        tables = b"".join(table.numpy().tobytes() for table in self.chain.tables)
+        return {"tables": blake2b(tables, digest_size=16).hexdigest()}
 
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> ExactCursor:
         labels_B = condition.require_labels()

@@ -53,6 +53,13 @@ class LlamaGenTeacher(nn.Module):
         self.n_classes = model.config.num_classes if model.config.model_type == "c2i" else 0
         self.eval()
 
+    @property
+    def constants(self) -> dict[str, object]:
+        """What no tensor of the model tells."""
+        c = self.model.config
+        told = {"heads": c.n_head, "norm_eps": c.norm_eps, "rope_base": c.rope_base}
+        return {**told, "cfg_interval": self.cfg_interval}
+
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> LlamaGenCursor:
         """A cursor after the given prefix (B, l)."""
         return LlamaGenCursor(self.model, self.guidance, self.cfg_interval, condition, prefix_tokens_Bl)

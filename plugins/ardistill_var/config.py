@@ -21,11 +21,27 @@ def _scales(instance: object, attribute: "attrs.Attribute[tuple[int, ...]]", val
         raise ConfigError(f"patch_nums make {count} tokens, and at most {MOST_TOKENS} are possible")
 
 
+def panel_steps(patch_nums: tuple[int, ...], panels: int) -> tuple[int, ...]:
+    """Tokens per step: the first scale of one panel after another, then all panels of each later scale at once.
+
+    With one panel a step is a scale.
+    """
+    first, *later = (pn * pn for pn in patch_nums)
+    return (first,) * panels + tuple(panels * size for size in later)
+
+
+def _few_tokens(patch_nums: tuple[int, ...], panels: int) -> None:
+    if (count := sum(panel_steps(patch_nums, panels))) > MOST_TOKENS:
+        raise ConfigError(f"panels={panels} make {count} tokens, and at most {MOST_TOKENS} are possible")
+
+
 @attrs.frozen(kw_only=True)
 class VARTokenizerConfig:
     """The multi-scale residual tokenizer (defaults: the released vae_ch160v4096z32)."""
 
     patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
+    panels: int = attrs.field(default=1, validator=[check.ge(1), check.le(MOST_TOKENS)])
+    """Equal square images side by side, each coded by itself; all released models have one."""
     vocab: int = attrs.field(default=4096, validator=[check.ge(2), check.le(MOST)])
     z_channels: int = attrs.field(default=32, validator=check.ge(1))
     ch: int = 160
@@ -41,6 +57,7 @@ class VARTokenizerConfig:
     def __attrs_post_init__(self) -> None:
         if any(pn > self.patch_nums[-1] for pn in self.patch_nums):
             raise ConfigError(f"patch_nums={self.patch_nums} must end with its largest scale")
+        _few_tokens(self.patch_nums, self.panels)
         _ = self.backbone  # which checks its widths
 
     @property
@@ -59,7 +76,7 @@ class VARTokenizerConfig:
 
     @property
     def image_side(self) -> int:
-        """Pixels along one side."""
+        """Pixels along one side of a panel."""
         return self.patch_nums[-1] * self.backbone.downsample
 
 
@@ -72,6 +89,8 @@ class VARConfig:
     heads: int = attrs.field(default=0, validator=check.ge(0))
     mlp_ratio: float = attrs.field(default=4.0, validator=[check.gt(0.0), check.le(1000.0)])
     patch_nums: tuple[int, ...] = attrs.field(default=PATCH_NUMS_256, validator=_scales)
+    panels: int = attrs.field(default=1, validator=[check.ge(1), check.le(MOST_TOKENS)])
+    """See `panel_steps`; all released models have one."""
     vocab: int = attrs.field(default=4096, validator=[check.ge(2), check.le(MOST)])
     code_width: int = attrs.field(default=32, validator=[check.ge(1), check.le(MOST)])
     num_classes: int = attrs.field(default=1000, validator=[check.ge(1), check.le(MOST)])
@@ -85,6 +104,7 @@ class VARConfig:
     def __attrs_post_init__(self) -> None:
         if self.model_width % self.n_heads:
             raise ConfigError(f"heads={self.n_heads} must divide width={self.model_width}")
+        _few_tokens(self.patch_nums, self.panels)
 
     def same_network(self, other: "VARConfig") -> bool:
         """Whether the sizes are the same, however they were given."""
@@ -107,8 +127,8 @@ class VARConfig:
 
     @property
     def step_sizes(self) -> tuple[int, ...]:
-        """Tokens per scale."""
-        return tuple(pn * pn for pn in self.patch_nums)
+        """Tokens per step."""
+        return panel_steps(self.patch_nums, self.panels)
 
     @property
     def n_tokens(self) -> int:

@@ -46,7 +46,7 @@ class VARDD1(VARWithHead):
     of two rows, added to the input and, through a linear of each block's own, between attention and feed-forward and
     before the two heads. There is no guidance: the teacher's is in what the student has learned.
 
-    `config` has the teacher's scales; the student's class slot counts as one scale more, before them.
+    The class slot counts as one step more, before the teacher's.
     """
 
     def __init__(self, config: VARConfig, jumps: Jumps) -> None:
@@ -54,11 +54,10 @@ class VARDD1(VARWithHead):
             raise ConfigError(
                 f"a DD1 student needs a teacher whose first scale is one token, not {config.step_sizes[0]}"
             )
-        super().__init__(attrs.evolve(config, patch_nums=(1, *config.patch_nums)), itself_and_earlier_scales)
-        self.n_d_embed = nn.Embedding(2, self.config.model_width)  # noise, data
-        self.layerwise_n_d_embed = nn.ModuleList(
-            nn.Linear(self.config.model_width, self.config.model_width) for _ in range(config.depth + 1)
-        )
+        super().__init__(config, (1, *config.step_sizes), itself_and_earlier_scales)
+        width = config.model_width
+        self.n_d_embed = nn.Embedding(2, width)  # noise, data
+        self.layerwise_n_d_embed = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth + 1))
         self.final_layer_conti = ContinuousHead(config)
         self.record = VARDD1Record(
             network=config, starts=jumps.starts, split=jumps.split, recipes=jumps.recipes
@@ -91,7 +90,7 @@ class VARDD1(VARWithHead):
         first_B1 = start[:, None] if isinstance(start, Tensor) else start
         data_BS = (self.lvl_1L <= first_B1).long()  # (1, S) where all rows start alike; the class is level 0
         cond_BD = self.class_emb(condition.require_labels())
-        x_BSD = self.embed(latents_BLC, cond_BD, slice(0, len(self.config.step_sizes)))
+        x_BSD = self.embed(latents_BLC, cond_BD, slice(0, len(self.sizes)))
         x_BSD = x_BSD + self.n_d_embed(data_BS)
 
         def told(layer: int) -> Tensor:

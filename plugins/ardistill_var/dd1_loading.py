@@ -71,6 +71,7 @@ def _built(network: VARConfig, jumps: Jumps, teacher: VARTeacher, source: str) -
     wanted = teacher.model.config
     for name, ours, theirs in (
         ("scales", network.patch_nums, wanted.patch_nums),
+        ("panels", network.panels, wanted.panels),
         ("codes", network.vocab, wanted.vocab),
         ("channels a code", network.code_width, wanted.code_width),
         ("classes", network.num_classes, wanted.num_classes),

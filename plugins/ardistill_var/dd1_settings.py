@@ -45,6 +45,6 @@ class VARDD1Settings(Jumps):
 
 @attrs.frozen(kw_only=True)
 class VARDD1Record(Jumps):
-    """What rebuilds a student: the sizes of its network, `patch_nums` being its teacher's scales."""
+    """What rebuilds a student: the sizes of its network, which are its teacher's."""
 
     network: VARConfig

@@ -1,11 +1,11 @@
 """The multi-scale residual quantizer: each scale encodes what the scales before it left over.
 
-Legend: B batch, C code width, V codes, s a scale with n = pn*pn tokens, N = H*W positions of the largest
-scale, L tokens of all scales, S scales, K phi convolutions. Source: VAR models/quant.py:VectorQuantizer2.
+Legend: B batch, R rows, one a panel (B of them where an image is one panel, see `scales`), C code width, V codes, s a
+scale with n = pn*pn tokens, N = H*W positions of the largest scale, L tokens of an image, S scales, K phi convolutions.
+Source: VAR models/quant.py:VectorQuantizer2.
 """
 
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import cast
 
 import torch
@@ -14,6 +14,7 @@ from ardistill_vqgan.quantizer import Quantized, nearest_codes
 from torch import Tensor, nn
 
 from ardistill_var.config import VARTokenizerConfig
+from ardistill_var.running import teacher_inputs
 from ardistill_var.scales import ScalePyramid, phi_index
 from ardistill_var.structure import settled
 
@@ -53,7 +54,7 @@ class SharedPhi(nn.Module):
 
 
 class MultiScaleQuantizer(nn.Module):
-    """Features (B, C, H, W) <-> tokens of all scales, in order of emission."""
+    """Features of panels (R, C, H, W) <-> tokens of images (B, L), in order of emission."""
 
     ema_vocab_hit_SV: Tensor
 
@@ -62,63 +63,63 @@ class MultiScaleQuantizer(nn.Module):
         n_scales = len(config.patch_nums)
         self.embedding = nn.Embedding(config.vocab, config.z_channels)
         self.quant_resi = SharedPhi(config.z_channels, config.share_quant_resi, n_scales, config.quant_resi)
-        self.pyramid = ScalePyramid(config.patch_nums)
+        self.pyramid = ScalePyramid(config.patch_nums, config.panels)
         self.cosine = config.using_znorm
         self.beta = config.beta
         # Training statistics of the released checkpoint; kept for its state dict, used by nothing here.
         hits_SV = torch.zeros(n_scales, config.vocab, device="cpu")
         self.register_buffer("ema_vocab_hit_SV", settled(hits_SV))
 
-    def encode(self, f_BCHW: Tensor) -> Tensor:
-        """(B, C, H, W) -> tokens (B, L) int64."""
+    def encode(self, f_RCHW: Tensor) -> Tensor:
+        """(R, C, H, W) -> tokens (B, L) int64."""
         with torch.no_grad():
-            return torch.cat([tokens_Bn for tokens_Bn, _ in self.scales(_rows(f_BCHW))], dim=1)
+            tokens_Rl = torch.cat([tokens_Rn for tokens_Rn, _ in self.scales(_rows(f_RCHW))], dim=1)
+        return self.pyramid.in_order(tokens_Rl)
 
     def map(self, latents_BLC: Tensor) -> Tensor:
-        """(B, L, C) -> f_hat (B, C, H, W), what the decoder reads; fewer scales give a partial sum."""
-        ends = list(accumulate(self.pyramid.sizes))
-        n_scales = 1 + ends.index(latents_BLC.shape[1])
-        return _maps(self.pyramid.cumulate(latents_BLC, self.quant_resi, n_scales)[-1])
+        """(B, L, C) -> f_hat (R, C, H, W), what the decoder reads; fewer scales give a partial sum."""
+        return _maps(self.pyramid.total(latents_BLC, self.quant_resi))
 
     def inputs(self, latents_BLC: Tensor) -> Tensor:
-        """(B, L, C) -> the transformer's input (B, L - n_0, C) of all scales but the first."""
-        return self.pyramid.inputs(latents_BLC, self.quant_resi)
+        """(B, L, C) -> the transformer's input (B, L - n_0, C) of all steps but the first."""
+        return teacher_inputs(self.pyramid, latents_BLC, self.quant_resi)
 
-    def nearest(self, z_BnC: Tensor) -> Tensor:
-        """(B, n, C) -> the nearest codes (B, n)."""
-        tokens_N = nearest_codes(z_BnC.flatten(0, 1), self.embedding.weight, cosine=self.cosine)
-        return tokens_N.view(z_BnC.shape[:2])
+    def nearest(self, z_RnC: Tensor) -> Tensor:
+        """(R, n, C) -> the nearest codes (R, n)."""
+        tokens_N = nearest_codes(z_RnC.flatten(0, 1), self.embedding.weight, cosine=self.cosine)
+        return tokens_N.view(z_RnC.shape[:2])
 
-    def scales(self, f_BNC: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Encodes scale by scale: tokens (B, n) and the running f_hat (B, N, C), which carries gradients."""
-        rest_BNC = f_BNC.detach()
-        sum_BNC = torch.zeros_like(rest_BNC)
+    def scales(self, f_RNC: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Encodes scale by scale: tokens (R, n) and the running f_hat (R, N, C), which carries gradients."""
+        rest_RNC = f_RNC.detach()
+        sum_RNC = torch.zeros_like(rest_RNC)
         for s in range(len(self.pyramid.sizes)):
-            z_BnC = self.pyramid.down(rest_BNC, s)
-            tokens_Bn = self.nearest(z_BnC)
-            added_BNC = self.pyramid.contribution(self.embedding(tokens_Bn), s, self.quant_resi)
-            rest_BNC = rest_BNC - added_BNC.detach()
-            sum_BNC = sum_BNC + added_BNC
-            yield tokens_Bn, sum_BNC
+            z_RnC = self.pyramid.down(rest_RNC, s)
+            tokens_Rn = self.nearest(z_RnC)
+            added_RNC = self.pyramid.contribution(self.embedding(tokens_Rn), s, self.quant_resi)
+            rest_RNC = rest_RNC - added_RNC.detach()
+            sum_RNC = sum_RNC + added_RNC
+            yield tokens_Rn, sum_RNC
 
-    def forward(self, f_BCHW: Tensor) -> Quantized:
+    def forward(self, f_RCHW: Tensor) -> Quantized:
         """Training. The loss is the mean over scales of beta |sg[f_hat_s] - f|^2 + |f_hat_s - sg[f]|^2."""
-        f_BNC = _rows(f_BCHW)
+        f_RNC = _rows(f_RCHW)
         tokens: list[Tensor] = []
-        loss = f_BNC.new_zeros(())
-        sum_BNC = f_BNC
-        for tokens_Bn, sum_BNC in self.scales(f_BNC):
-            commitment = (sum_BNC.detach() - f_BNC).square().mean()
-            loss = loss + self.beta * commitment + (sum_BNC - f_BNC.detach()).square().mean()
-            tokens.append(tokens_Bn)
-        straight_BNC = f_BNC + (sum_BNC - f_BNC).detach()
-        return Quantized(_maps(straight_BNC), loss / len(tokens), torch.cat(tokens, dim=1))
+        loss = f_RNC.new_zeros(())
+        sum_RNC = f_RNC
+        for tokens_Rn, sum_RNC in self.scales(f_RNC):
+            commitment = (sum_RNC.detach() - f_RNC).square().mean()
+            loss = loss + self.beta * commitment + (sum_RNC - f_RNC.detach()).square().mean()
+            tokens.append(tokens_Rn)
+        straight_RNC = f_RNC + (sum_RNC - f_RNC).detach()
+        tokens_BL = self.pyramid.in_order(torch.cat(tokens, dim=1))
+        return Quantized(_maps(straight_RNC), loss / len(tokens), tokens_BL)
 
 
-def _rows(f_BCHW: Tensor) -> Tensor:
-    return f_BCHW.flatten(2).transpose(1, 2)
+def _rows(f_RCHW: Tensor) -> Tensor:
+    return f_RCHW.flatten(2).transpose(1, 2)
 
 
-def _maps(f_BNC: Tensor) -> Tensor:
-    side = round(f_BNC.shape[1] ** 0.5)
-    return f_BNC.transpose(1, 2).reshape(len(f_BNC), -1, side, side)
+def _maps(f_RNC: Tensor) -> Tensor:
+    side = round(f_RNC.shape[1] ** 0.5)
+    return f_RNC.transpose(1, 2).reshape(len(f_RNC), -1, side, side)

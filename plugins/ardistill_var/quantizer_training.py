@@ -38,17 +38,34 @@ def pooled(residuals: list[Tensor], per_scale: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def initialise_codebook(
-    quantizer: MultiScaleQuantizer, f_BCHW: Tensor, *, seed: int, per_scale: int = 4096, rounds: int = 3
+    quantizer: MultiScaleQuantizer,
+    f_BCHW: Tensor,
+    *,
+    seed: int,
+    per_scale: int = 4096,
+    rounds: int = 3,
+    by_scale: bool = False,
 ) -> None:
     """Sets the codebook by k-means over the residuals of all scales, in place.
 
     What a scale has to encode depends on the codes before it, so the residuals are taken anew in every round.
+    With `by_scale` every scale gets as many codes of its own (the first ones one more where they don't divide);
+    else scales whose vectors spread wider get more.
     """
     n_codes = len(quantizer.embedding.weight)
     for turn in range(rounds):
         residuals = scale_residuals(quantizer, f_BCHW, exact=turn == 0)
-        x_NC = pooled(residuals, min(per_scale, residuals[-1].shape[:2].numel()), seed + 1000 * turn)
-        quantizer.embedding.weight.copy_(kmeans(x_NC, n_codes, seed=seed + turn))
+        shares = [residuals]
+        if by_scale:
+            shares = [[residual_BnC] for residual_BnC in residuals]
+        count, drawn = min(per_scale, residuals[-1].shape[:2].numel()), seed + 1000 * turn
+        codes = [
+            kmeans(
+                pooled(share, count, drawn), (n_codes + len(shares) - 1 - s) // len(shares), seed=seed + turn
+            )
+            for s, share in enumerate(shares)
+        ]
+        quantizer.embedding.weight.copy_(torch.cat(codes))
 
 
 @torch.no_grad()

@@ -4,17 +4,23 @@ All of it is affine in the token vectors: bicubic resizing up, a convolution phi
 area resizing down. Resizing between such small maps is a product with a small dense matrix, which is far
 cheaper on a CPU than torch's bicubic kernel and has an equally cheap gradient.
 
-Legend: B batch, C code width, L tokens of all scales, s a scale with n = pn*pn tokens, N = H*W positions of
-the largest scale, S scales. Source: VAR models/quant.py:VectorQuantizer2.
+An image may be P panels side by side (`config.panel_steps`), each with a pyramid of its own: they are rows of the
+batch here, R = B*P, an image's panels next to one another. A step's tokens lie panel after panel.
+
+Legend: B batch, P panels, R rows, C code width, L tokens of an image in order of emission, l of one panel, m of a
+step, s a scale with n = pn*pn tokens, N = H*W positions of the largest scale, S scales.
+Source: VAR models/quant.py:VectorQuantizer2.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ardistill_var.config import panel_steps
 from ardistill_var.structure import settled
 
 
@@ -46,10 +52,12 @@ def resize_matrix(source: int, target: int, mode: str) -> Tensor:
 class ScalePyramid(nn.Module):
     """The resizing operators of a list of scales. It has no parameters and nothing in the state dict."""
 
-    def __init__(self, patch_nums: Sequence[int]) -> None:
+    def __init__(self, patch_nums: Sequence[int], panels: int = 1) -> None:
         super().__init__()
         self.patch_nums = tuple(patch_nums)
-        self.sizes = [pn * pn for pn in self.patch_nums]
+        self.panels = panels
+        self.sizes = [pn * pn for pn in self.patch_nums]  # of one panel
+        self.step_sizes = panel_steps(self.patch_nums, panels)
         side = self.patch_nums[-1]
         for s, pn in enumerate(self.patch_nums[:-1]):
             self.register_buffer(f"up_{s}", resize_matrix(pn, side, "bicubic"), persistent=False)
@@ -60,57 +68,52 @@ class ScalePyramid(nn.Module):
         """The index of the last scale, the only one that is never resized."""
         return len(self.sizes) - 1
 
-    def up(self, z_BnC: Tensor, scale: int) -> Tensor:
-        """Tokens of a scale -> (B, N, C) at the largest scale (bicubic)."""
-        return z_BnC if scale == self.last else torch.matmul(self.get_buffer(f"up_{scale}"), z_BnC)
+    def up(self, z_RnC: Tensor, scale: int) -> Tensor:
+        """Tokens of a scale -> (R, N, C) at the largest scale (bicubic)."""
+        return z_RnC if scale == self.last else torch.matmul(self.get_buffer(f"up_{scale}"), z_RnC)
 
-    def down(self, f_BNC: Tensor, scale: int) -> Tensor:
-        """(B, N, C) at the largest scale -> (B, n, C) at the given one (area average)."""
-        return f_BNC if scale == self.last else torch.matmul(self.get_buffer(f"down_{scale}"), f_BNC)
+    def down(self, f_RNC: Tensor, scale: int) -> Tensor:
+        """(R, N, C) at the largest scale -> (R, n, C) at the given one (area average)."""
+        return f_RNC if scale == self.last else torch.matmul(self.get_buffer(f"down_{scale}"), f_RNC)
 
-    def contribution(self, z_BnC: Tensor, scale: int, phi: PhiWeights) -> Tensor:
-        """What a scale's tokens add to f_hat: phi(up(z)), (B, N, C)."""
-        z_BNC = self.up(z_BnC, scale)
+    def contribution(self, z_RnC: Tensor, scale: int, phi: PhiWeights) -> Tensor:
+        """What a scale's tokens add to f_hat: phi(up(z)), (R, N, C)."""
+        z_RNC = self.up(z_RnC, scale)
         side = self.patch_nums[-1]
-        h_BCHW = z_BNC.transpose(1, 2).reshape(len(z_BNC), -1, side, side)
+        h_RCHW = z_RNC.transpose(1, 2).reshape(len(z_RNC), -1, side, side)
         weight_CC33, bias_C = phi(scale)
-        return F.conv2d(h_BCHW, weight_CC33, bias_C, padding=1).flatten(2).transpose(1, 2)
+        return F.conv2d(h_RCHW, weight_CC33, bias_C, padding=1).flatten(2).transpose(1, 2)
 
-    def cumulate(self, latents_BLC: Tensor, phi: PhiWeights, scales: int | None = None) -> list[Tensor]:
-        """The running f_hat (B, N, C) after each of the first `scales` scales (default: all)."""
-        scales = len(self.sizes) if scales is None else scales
-        sums: list[Tensor] = []
-        given_BLC = latents_BLC[:, : sum(self.sizes[:scales])]
-        for s, z_BnC in enumerate(torch.split(given_BLC, self.sizes[:scales], dim=1)):
-            added_BNC = self.contribution(z_BnC, s, phi)
-            sums.append(sums[-1] + added_BNC if sums else added_BNC)
-        return sums
+    def total(self, latents_BLC: Tensor, phi: PhiWeights) -> Tensor:
+        """f_hat (R, N, C) of the given latents, which are all scales or the first ones."""
+        z_RlC = self.by_panel(latents_BLC)
+        sizes = self.sizes[: 1 + list(accumulate(self.sizes)).index(z_RlC.shape[1])]
+        parts = torch.split(z_RlC, sizes, dim=1)
+        sum_RNC = self.contribution(parts[0], 0, phi)
+        for s, z_RnC in enumerate(parts[1:], start=1):
+            sum_RNC = sum_RNC + self.contribution(z_RnC, s, phi)
+        return sum_RNC
 
-    def inputs(self, latents_BLC: Tensor, phi: PhiWeights) -> Tensor:
-        """Teacher-forcing input (B, L - n_0, C): at scale s, f_hat of the scales before s, resized to s.
+    def by_panel(self, x_BL: Tensor) -> Tensor:
+        """(B, L, ...) -> (R, l, ...): each panel's tokens, scale by scale; so for the first scales alone."""
+        B, panels = len(x_BL), self.panels
+        if panels == 1:
+            return x_BL
+        scales = torch.split(x_BL, self._whole_scales(x_BL.shape[1]), dim=1)
+        return torch.cat([x.reshape(B * panels, x.shape[1] // panels, *x.shape[2:]) for x in scales], dim=1)
 
-        The latents may hold all scales or all but the last, which nobody is shown.
-        """
-        sums = self.cumulate(latents_BLC, phi, self.last)
-        parts = [self.down(f_BNC, s + 1) for s, f_BNC in enumerate(sums)]
-        return torch.cat(parts, dim=1) if parts else latents_BLC[:, :0]
+    def in_order(self, x_Rl: Tensor) -> Tensor:
+        """(R, l, ...) -> (B, L, ...), the inverse of `by_panel`."""
+        if self.panels == 1:
+            return x_Rl
+        scales = torch.split(x_Rl, self.sizes, dim=1)
+        return torch.cat([self.side_by_side(x_Rn) for x_Rn in scales], dim=1)
 
+    def side_by_side(self, x_Rn: Tensor) -> Tensor:
+        """(R, n, ...) -> (B, P*n, ...): a step of all panels."""
+        return x_Rn.reshape(len(x_Rn) // self.panels, self.panels * x_Rn.shape[1], *x_Rn.shape[2:])
 
-class FrozenPath(nn.Module):
-    """A pyramid with a fixed copy of phi: differentiable in the latents, without parameters or state."""
-
-    def __init__(self, pyramid: ScalePyramid, phi: PhiWeights) -> None:
-        super().__init__()
-        self.pyramid = pyramid
-        for s in range(len(pyramid.sizes)):
-            weight_CC33, bias_C = phi(s)
-            self.register_buffer(f"weight_{s}", weight_CC33.detach().clone(), persistent=False)
-            self.register_buffer(f"bias_{s}", bias_C.detach().clone(), persistent=False)
-
-    def phi(self, scale: int) -> tuple[Tensor, Tensor]:
-        """The folded convolution of a scale."""
-        return self.get_buffer(f"weight_{scale}"), self.get_buffer(f"bias_{scale}")
-
-    def forward(self, latents_BLC: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L - n_0, C), see `ScalePyramid.inputs`."""
-        return self.pyramid.inputs(latents_BLC, self.phi)
+    def _whole_scales(self, length: int) -> list[int]:
+        """The tokens of as many first scales, all panels', as make `length` together."""
+        sizes = [self.panels * size for size in self.sizes]
+        return sizes[: 1 + list(accumulate(sizes)).index(length)]

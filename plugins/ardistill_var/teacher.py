@@ -11,7 +11,8 @@ from ardistill.protocols import Condition, Guidance, Jumps, StepLayout
 from ardistill_var.cursor import VARCursor
 from ardistill_var.dd1 import VARDD1
 from ardistill_var.filters import filtered_log_probs, guidance_ramp, guide
-from ardistill_var.scales import FrozenPath, ScalePyramid
+from ardistill_var.running import FrozenPath
+from ardistill_var.scales import ScalePyramid
 from ardistill_var.tokenizer import VARTokenizer
 from ardistill_var.transformer import VAR
 from ardistill_var.trunk import VARPrefixTrunk
@@ -20,12 +21,13 @@ from ardistill_var.trunk import VARPrefixTrunk
 class VARTeacher(nn.Module):
     """A frozen VAR with its tokenizer and its sampler's settings (`ardistill.protocols.ARTeacher`).
 
-    `guidance.scale` is VAR's own: 0 is none, and scale s of S is guided by scale * s / (S-1). The given
-    modules become the teacher's: they are frozen in place.
+    A step is a scale, but with panels the first scale takes several (`config.panel_steps`). `guidance.scale` is VAR's
+    own: 0 is none, and step k of K is guided by scale * k / (K-1). The given modules become the teacher's: they are
+    frozen in place.
 
-    A prefix is continued in one of two ways. By default each of its scales sees itself and earlier ones, as when the
+    A prefix is continued in one of two ways. By default each of its steps sees itself and earlier ones, as when the
     teacher emits them: that is the distribution the teacher defines, and what `log_probs` gives. With `joint_prefix`
-    the prefix and the scale after it go through the network without a mask, so that early scales see later ones, and
+    the prefix and the step after it go through the network without a mask, so that early steps see later ones, and
     what they leave in the caches is used from then on: that is what the released DD1 sampler does (its
     VAR/models/var.py:intermediate_sample) and what the figures published for teacher steps in between stand for.
     Without a prefix they are the same.
@@ -42,6 +44,7 @@ class VARTeacher(nn.Module):
         super().__init__()
         for name, ours, theirs in (
             ("patch_nums", model.config.patch_nums, tokenizer.config.patch_nums),
+            ("panels", model.config.panels, tokenizer.config.panels),
             ("vocab", model.config.vocab, tokenizer.config.vocab),
             ("code width", model.config.code_width, tokenizer.config.z_channels),
         ):
@@ -58,8 +61,14 @@ class VARTeacher(nn.Module):
         self.n_classes = model.config.num_classes
         self.eval()
 
+    @property
+    def constants(self) -> dict[str, object]:
+        """What no tensor of the model tells."""
+        config = self.model.config
+        return {"heads": config.n_heads, "norm_eps": config.norm_eps}
+
     def start(self, condition: Condition, prefix_tokens_Bl: Tensor | None = None) -> VARCursor:
-        """A cursor after the given prefix (B, l), whose length must end a scale."""
+        """A cursor after the given prefix (B, l), whose length must end a step."""
         labels_B = condition.require_labels()
         return VARCursor(
             self.model,
@@ -71,7 +80,7 @@ class VARTeacher(nn.Module):
         )
 
     def log_probs(self, condition: Condition, latents_BLC: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, V) float32, guided and filtered scale by scale, in one masked pass."""
+        """(B, L, C) -> (B, L, V) float32, guided and filtered step by step, in one masked pass."""
         logits_BLV = self.guided_logits(condition, latents_BLC)
         return filtered_log_probs(logits_BLV, self.guidance)
 
@@ -90,8 +99,8 @@ class VARTeacher(nn.Module):
 
     def trunk(self) -> VARPrefixTrunk:
         """A trainable copy of the network without its head, independent of the teacher's tensors."""
-        quantizer = self.tokenizer.quantize
-        path = FrozenPath(ScalePyramid(self.model.config.patch_nums), quantizer.quant_resi)
+        quantizer, config = self.tokenizer.quantize, self.model.config
+        path = FrozenPath(ScalePyramid(config.patch_nums, config.panels), quantizer.quant_resi)
         return VARPrefixTrunk.copy_of(self.model, path.to(self.tokenizer.codebook.device))
 
     def jumper(self, jumps: Jumps, seed: int) -> VARDD1:

@@ -1,10 +1,12 @@
 """VAR's transformer: next-scale prediction with class conditioning, official state-dict keys.
 
-Legend: B batch, L tokens of all scales, n tokens of one scale, n_0 of the first, C code width, D model width,
-V codes, S scales. Source: VAR models/var.py:VAR.
+A step is what is emitted at once: a scale, but with panels the first scale takes several (`config.panel_steps`). The
+transformer has a level a step. Legend: B batch, L tokens of all steps, n tokens of some, n_0 of the first, C code
+width, D model width, V codes, K steps. Source: VAR models/var.py:VAR.
 """
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +20,27 @@ class VARBody(nn.Module):
     """Everything up to the last block's output: what the teacher and a student's trunk have in common.
 
     Not used by itself; `VARWithHead` adds the head, `VARPrefixTrunk` the path from latents to inputs.
-    `visible` says what a token sees where many scales go through together.
+    `sizes` are the steps' tokens, by default those of the config; `visible` says what a token sees where many steps
+    go through together.
     """
 
     lvl_1L: Tensor
     attn_bias_for_masking: Tensor
 
-    def __init__(self, config: VARConfig, visible: Visibility = own_and_earlier_scales) -> None:
+    def __init__(
+        self,
+        config: VARConfig,
+        sizes: tuple[int, ...] = (),
+        visible: Visibility = own_and_earlier_scales,
+    ) -> None:
         super().__init__()
         self.config = config
-        width, sizes = config.model_width, config.step_sizes
+        self.sizes = sizes or config.step_sizes
+        width, sizes = config.model_width, self.sizes
         self.word_embed = nn.Linear(config.code_width, width)
         self.class_emb = nn.Embedding(config.num_classes + 1, width)  # the last row is the null class
         self.pos_start = nn.Parameter(torch.zeros(1, sizes[0], width))
-        self.pos_1LC = nn.Parameter(torch.zeros(1, config.n_tokens, width))
+        self.pos_1LC = nn.Parameter(torch.zeros(1, sum(sizes), width))
         self.lvl_embed = nn.Embedding(len(sizes), width)
         self.shared_ada_lin: nn.Module
         if config.shared_aln:
@@ -48,15 +57,14 @@ class VARBody(nn.Module):
         """The labels with the null class where `dropped_B` is true."""
         return labels_B if dropped_B is None else labels_B.masked_fill(dropped_B, self.config.num_classes)
 
-    def embed(self, inputs_BnC: Tensor, cond_BD: Tensor, scales: slice) -> Tensor:
-        """Embeds the given scales (a slice of 0..S): (B, n, D). Scale 0 has no input, only the condition.
+    def embed(self, inputs_BnC: Tensor, cond_BD: Tensor, steps: slice) -> Tensor:
+        """Embeds the given steps (a slice of 0..K): (B, n, D). Step 0 has no input, only the condition.
 
-        inputs_BnC holds the inputs of those scales but scale 0, concatenated.
+        inputs_BnC holds the inputs of those steps but step 0, concatenated.
         """
-        sizes = self.config.step_sizes
-        begin, end = sum(sizes[: scales.start]), sum(sizes[: scales.stop])
+        begin, end = sum(self.sizes[: steps.start]), sum(self.sizes[: steps.stop])
         place_1nD = self.lvl_embed(self.lvl_1L[:, begin:end]) + self.pos_1LC[:, begin:end]
-        parts = [] if scales.start else [cond_BD.unsqueeze(1) + self.pos_start]
+        parts = [] if steps.start else [cond_BD.unsqueeze(1) + self.pos_start]
         if inputs_BnC.shape[1]:
             parts.append(self.word_embed(inputs_BnC))
         return torch.cat(parts, dim=1).add(place_1nD)
@@ -79,20 +87,28 @@ class VARBody(nn.Module):
         return x_BnD
 
     def hidden(self, inputs_BLC: Tensor, labels_B: Tensor) -> Tensor:
-        """Teacher-forced pass: inputs (B, L - n_0, C) of the scales after the first -> (B, L, D).
+        """Teacher-forced pass: inputs (B, L - n_0, C) of the steps after the first -> (B, L, D).
 
-        A token sees its own and all earlier scales' inputs, hence only earlier scales' tokens.
+        A token sees its own and all earlier steps' inputs, hence only earlier steps' tokens. The inputs of the first
+        steps alone give those steps' features.
         """
         cond_BD = self.class_emb(labels_B)
-        x_BLD = self.embed(inputs_BLC, cond_BD, slice(0, len(self.config.step_sizes)))
-        return self.run_blocks(x_BLD, cond_BD, self.attn_bias_for_masking)
+        given = 1 + [0, *accumulate(self.sizes[1:])].index(inputs_BLC.shape[1])
+        x_BLD = self.embed(inputs_BLC, cond_BD, slice(0, given))
+        end = x_BLD.shape[1]
+        return self.run_blocks(x_BLD, cond_BD, self.attn_bias_for_masking[..., :end, :end])
 
 
 class VARWithHead(VARBody):
     """The body with the head over codes."""
 
-    def __init__(self, config: VARConfig, visible: Visibility = own_and_earlier_scales) -> None:
-        super().__init__(config, visible)
+    def __init__(
+        self,
+        config: VARConfig,
+        sizes: tuple[int, ...] = (),
+        visible: Visibility = own_and_earlier_scales,
+    ) -> None:
+        super().__init__(config, sizes, visible)
         self.head_nm = AdaLNBeforeHead(config)
         self.head = nn.Linear(config.model_width, config.vocab)
 

@@ -1,6 +1,6 @@
 """A trainable copy of VAR's network that reads latents: what students are built on.
 
-Legend: B batch, L tokens of all scales, C code width, D model width.
+Legend: B batch, L tokens of all steps, C code width, D model width.
 """
 
 import torch
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ardistill.protocols import Condition
 from ardistill_var.config import VARConfig
-from ardistill_var.scales import FrozenPath
+from ardistill_var.running import FrozenPath
 from ardistill_var.transformer import VAR, VARBody
 
 
 class VARPrefixTrunk(VARBody):
-    """VAR without its head, from latents: feature i depends on the latents of earlier scales and the class.
+    """VAR without its head, from latents: feature i depends on the latents of earlier steps and the class.
 
     The path from latents to the network's inputs (resizing, phi, running sum) is the tokenizer's: it passes
     gradients to the latents, but is not trained and is not in the state dict.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -79,9 +80,8 @@ def test_the_run_folder_holds_what_is_promised(run):
 def test_the_report_has_a_row_for_each_generator(run):
     report = Report.load(run / "report.json")
     passes = {row.name: row.passes for row in report.rows}
-    assert passes["teacher"] == len(passes) - 2 + (passes["teacher"] - max(passes.values()))
-    assert passes["onestep*"] == 0
-    assert passes["dd2, 1 pass"] == 1
+    students = {"dd2, 1 pass": 1, "dd2, 2 passes": 2, "dd2, 3 passes": 3, "dd2, 4 passes": 4}
+    assert passes == {"teacher": 4, "onestep*": 0, "skip-1": 3, **students}
     for row in report.rows:
         for field in ("fid", "fid_teacher", "isc", "precision", "recall", "accuracy", "nll", "parameters"):
             assert getattr(row, field) is not None, (row.name, field)
@@ -89,6 +89,61 @@ def test_the_report_has_a_row_for_each_generator(run):
         assert row.speedup
     assert report.row("teacher").gap_real == pytest.approx(100)
     assert report.row("onestep*").gap_teacher == pytest.approx(0)
+
+
+PHASES = {
+    "tune-head": 32,
+    "tune": 96,
+    "guidance": 32,
+    "csd": 96,
+    "align-guidance": 16,
+    "align": 48,
+}
+
+
+def test_the_report_tells_what_making_the_student_took(run):
+    report = Report.load(run / "report.json")
+    assert report.phase_seconds.keys() == PHASES.keys()
+    assert report.training_seconds == pytest.approx(
+        report.seconds["preparing"] + sum(report.phase_seconds.values())
+    )
+    for phase, images in PHASES.items():
+        assert report.throughput[phase] == pytest.approx(images / report.seconds[phase])
+    record = json.loads((run / "preparing.json").read_text())
+    assert report.seconds["preparing"] == record["seconds"]
+    made = record["work"]["teacher samples"]
+    assert made["done"] == 100
+    assert report.throughput["preparing teacher samples"] == 100 / made["seconds"]
+
+
+def test_both_lines_are_shown_when_a_run_ends_and_when_it_is_shown_again(run, capsys):
+    assert main(["run", f"resume={run}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"prepared in [\d.]+ s: [\d.,]+ teacher samples/s", line) for line in lines)
+    (trained,) = [line for line in lines if line.startswith("trained in ")]
+    assert re.fullmatch(r"trained in [\d.]+ s: (([\w-]+ [\d.,]+), )+align [\d.,]+ images/s", trained)
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"seconds": "long"}', "[" * 20_000])
+def test_a_damaged_record_of_preparing_costs_a_figure_and_no_run(run, tmp_path, damage):
+    folder = interrupted(run, tmp_path / "run")
+    (folder / "preparing.json").write_text(damage)
+    assert main(["run", f"resume={folder}"]) == 0
+    report = Report.load(folder / "report.json")
+    assert 0 <= report.seconds["preparing"] < Report.load(run / "report.json").seconds["preparing"] + 5
+    assert report.phase_seconds == pytest.approx(Report.load(run / "report.json").phase_seconds, abs=1)
+
+
+def test_a_resumed_run_keeps_the_time_that_preparing_took_before(run, tmp_path):
+    folder = interrupted(run, tmp_path / "run")
+    record = json.loads((folder / "preparing.json").read_text())
+    record["seconds"] += 1_000
+    record["work"]["teacher samples"]["seconds"] += 1_000
+    (folder / "preparing.json").write_text(json.dumps(record))
+    assert main(["run", f"resume={folder}"]) == 0
+    report = Report.load(folder / "report.json")
+    assert 1_000 < report.seconds["preparing"] < 1_100
+    assert report.throughput["preparing teacher samples"] == pytest.approx(0.1, rel=0.02)
 
 
 def test_tensorboard_can_read_losses_and_sample_grids(run):
@@ -165,7 +220,7 @@ def test_eval_judges_other_schedules_and_leaves_the_runs_report_alone(run, tmp_p
     assert main(["eval", f"run={run}", "steps=1,pre-trained-2-3", "n=120", "seed=4", f"out={out}"]) == 2
     assert "steps=pre-trained-2-3" in capsys.readouterr().err
     assert main(["eval", f"run={run}", "steps=1,2", "n=120", "seed=4", f"out={out}"]) == 0
-    assert [row.name for row in Report.load(out).rows][2:] == ["dd2, 1 pass", "dd2, 2 passes"]
+    assert [row.name for row in Report.load(out).rows][3:] == ["dd2, 1 pass", "dd2, 2 passes"]
     assert (run / "report.json").read_bytes() == before
 
 
@@ -203,6 +258,11 @@ def snapshot(folder: Path) -> set[str]:
         (["run", *tiny("eval.n=0", "out={tmp}/x")], "at least 1"),
         (["run", *tiny("method.head.width=-3", "out={tmp}/x")], "at least 1"),
         (["run", *tiny("eval.n=12", "out={tmp}/x")], "48"),
+        (
+            ["run", *tiny("eval.baselines=skip-4", "out={tmp}/x")],
+            "skip-4 needs a teacher of more than 4 steps",
+        ),
+        (["run", *tiny("eval.baselines=onestep", "out={tmp}/x")], "eval.baselines: 'onestep' is no baseline"),
         (["run", *tiny("eval.steps=9", "out={tmp}/x")], "steps=9"),
         (["run", *tiny("device=cuda:77", "out={tmp}/x")], "device=cpu"),
         (["run", *tiny("teacher.checkpoint={tmp}/none.pth", "out={tmp}/x")], "no weights file"),

@@ -108,7 +108,7 @@ def test_eval_judges_a_published_student(name, published, tmp_path):
     assert main(["eval", *given]) == 0
     report = Report.load(out)
     label = f"{name}-dd1"
-    assert [row.name for row in report.rows][2:] == [
+    assert [row.name for row in report.rows][3:] == [
         f"{label}, 1 pass",
         f"{label}, 2 passes",
         f"{label}, {OWN_SCHEDULE[name]}",

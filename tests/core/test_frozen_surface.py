@@ -4,6 +4,7 @@ import attrs
 
 import ardistill
 from ardistill.cli import VERBS
+from ardistill.cli.collect import CollectWords
 from ardistill.cli.eval import EvalRun, EvalStudent
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
@@ -16,7 +17,7 @@ def keys(cls: type[attrs.AttrsInstance]) -> list[str]:
 
 
 def test_verbs() -> None:
-    assert list(VERBS) == ["run", "sample", "eval", "pretrain", "convert", "plugins"]
+    assert list(VERBS) == ["run", "sample", "eval", "compare", "collect", "pretrain", "convert", "plugins"]
 
 
 def test_keys_of_a_run() -> None:
@@ -32,7 +33,7 @@ def test_keys_of_a_run() -> None:
         "out",
         "quick",
     ]
-    assert keys(EvalConfig) == ["n", "batch", "steps"]
+    assert keys(EvalConfig) == ["n", "batch", "steps", "baselines"]
     assert keys(CheckpointConfig) == ["every", "keep"]
 
 
@@ -45,9 +46,14 @@ def test_keys_of_a_sample() -> None:
 
 
 def test_keys_of_an_eval() -> None:
-    words = ["n", "steps", "seed", "out"]
+    words = ["n", "steps", "baselines", "seed", "out"]
     assert set(keys(EvalRun)) == {*words, "run"}
     assert set(keys(EvalStudent)) == {*words, "teacher", "data", "device", "threads", "student"}
+
+
+def test_keys_of_a_collection() -> None:
+    words = ["teacher", "data", "device", "threads", "trajectory", "n", "out", "seed", "batch"]
+    assert keys(CollectWords) == words
 
 
 def test_the_librarys_front_door() -> None:

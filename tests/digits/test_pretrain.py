@@ -71,7 +71,7 @@ def test_quick_is_small() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "known: digits"),
+        ([], "known: digit-sums, digits"),
         (["digit", "out=x"], "digits"),
         (["digits"], "out=DIR"),
         (["digits", "out=x", "teacher.imagse=3"], "teacher.images"),

@@ -9,7 +9,7 @@ N = 2000
 
 @pytest.fixture(scope="module", params=["var", "llamagen"])
 def rows(request: pytest.FixtureRequest) -> dict[str, Row]:
-    return {row.name: row for row in quality(Digits().weights, N, name=request.param)}
+    return {row.name: row for row in quality(Digits(), Digits().weights, N, name=request.param)}
 
 
 def test_the_feature_network_knows_digits_it_never_saw(rows: dict[str, Row]) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import ardistill
 from ardistill.cli import VERBS
+from ardistill.cli.collect import CollectWords
+from ardistill.cli.compare import CompareWords
 from ardistill.cli.convert import ConvertWords
 from ardistill.cli.eval import EvalRun, EvalStudent
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
@@ -44,6 +46,8 @@ def test_docs_reference_is_what_the_code_says():
         ("sample student=NAME", FromStudent),
         ("eval run=DIR", EvalRun),
         ("eval student=NAME", EvalStudent),
+        ("compare RUN...", CompareWords),
+        ("collect", CollectWords),
         ("convert FILE...", ConvertWords),
     ],
 )

@@ -29,15 +29,38 @@ def test_presets_are_valid_and_give_way(benchmark):
 
 
 @pytest.mark.parametrize(
-    ("student", "bound", "missed"), [(0.3, 0.4, False), (0.5, 0.4, True), (9.0, None, False)]
+    ("passes", "student", "bound", "missed"),
+    [
+        (1, 0.3, 0.4, False),
+        (1, 0.4, 0.4, False),
+        (1, 0.5, 0.4, True),
+        (1, 9.0, None, False),
+        (2, 0.3, 0.4, False),
+        (2, 0.4, 0.4, True),
+    ],
 )
-def test_a_bound_is_missed_from_above(benchmark, student, bound, missed):
-    figure = benchmark.Figure("sparse", "total variation", student, 0.0, 1.0, bound, 1.0, 1.0)
+def test_one_pass_keeps_its_bound_and_another_betters_it(benchmark, passes, student, bound, missed):
+    figure = benchmark.Figure("sparse", "total variation", passes, student, 0.0, 1.0, bound, 1.0, 1.0)
     assert figure.missed is missed
 
 
+def test_a_bound_is_a_distance_or_a_share_of_the_baselines(benchmark):
+    assert benchmark.Bound(distance=0.12).of(0.65) == 0.12
+    assert benchmark.Bound(share=0.1).of(0.65) == pytest.approx(0.065)
+
+
+def test_a_student_of_two_jumps_is_measured_in_both(benchmark):
+    words = ["method=dd1", "method.images=512", "method.n_pairs=300"]
+    benchmark._SAMPLES["dense"] = 400
+    figures = benchmark.measure(words, "dense")
+    assert [figure.passes for figure in figures if figure.measure == "energy distance"] == [1, 2]
+    first, second = (figure for figure in figures if figure.measure == "energy distance")
+    assert first.bound == pytest.approx(0.1 * first.baseline)
+    assert second.bound == first.student
+
+
 def test_not_a_number_misses_its_bound(benchmark):
-    assert benchmark.Figure("sparse", "total variation", float("nan"), 0.0, 1.0, 0.4, 1.0, 1.0).missed
+    assert benchmark.Figure("sparse", "total variation", 1, float("nan"), 0.0, 1.0, 0.4, 1.0, 1.0).missed
 
 
 @pytest.mark.parametrize("word", ["teacher=foo", "seed=-1", "method=dd3", "method.alpha=nan"])

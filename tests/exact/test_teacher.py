@@ -68,12 +68,12 @@ def test_log_probs_read_the_nearest_codes(teacher):
 
 def test_ode_map_has_the_teachers_marginal(teacher):
     """Noise carried along the flow falls on each code as often as the first conditional says (chi-square)."""
-    count = 4_000
+    count = 40_000
     condition = Condition(torch.zeros(count, dtype=torch.int64))
     codes_VC = teacher.tokenizer.codebook
     log_p_BV = teacher.start(condition).log_probs()[:, 0]
     noise_BC = Draw(0, "tests/ode", 0, count).normal("noise", codes_VC.shape[1])
-    tokens_B = ode_map(noise_BC, log_p_BV, codes_VC, evaluations=80)
+    tokens_B = ode_map(noise_BC, log_p_BV, codes_VC)
     expected_V = count * log_p_BV[0].exp()
     found_V = torch.bincount(tokens_B, minlength=len(codes_VC))
     often_V = expected_V >= 5

@@ -32,6 +32,27 @@ def test_a_llamagen_is_distilled_too(tmp_path):
     assert one.accuracy >= 0.9
 
 
+@pytest.mark.parametrize("teacher", ["var", "llamagen"])
+def test_dd1_closes_the_gap_and_two_passes_are_no_worse(teacher, tmp_path):
+    assert main(["run", "method=dd1", f"teacher={teacher}", f"out={tmp_path / 'run'}"]) == 0
+    report = Report.load(tmp_path / "run" / "report.json")
+    one, two = report.row("dd1, 1 pass"), report.row("dd1, 2 passes")
+    assert one.gap_teacher >= 90
+    assert one.gap_real >= 65
+    assert two.fid <= one.fid
+    assert two.fid_teacher <= one.fid_teacher
+
+
+def test_one_pass_of_dd1_keeps_the_sum(tmp_path):
+    """No token alone tells the class: a student has to keep the joint distribution."""
+    words = ["run", "method=dd1", "teacher=var", "data=digit-sums", f"out={tmp_path / 'run'}"]
+    assert main(words) == 0
+    report = Report.load(tmp_path / "run" / "report.json")
+    assert report.row("teacher").accuracy >= 0.95
+    assert report.row("onestep*").accuracy <= 0.15
+    assert report.row("dd1, 1 pass").accuracy >= 0.9
+
+
 def test_a_quick_run_is_the_same_twice_and_its_digits_can_be_read(tmp_path):
     for name in ("a", "b"):
         assert main(["run", "method=dd2", "teacher=var", "quick=true", f"out={tmp_path / name}"]) == 0
@@ -42,9 +63,10 @@ def test_a_quick_run_is_the_same_twice_and_its_digits_can_be_read(tmp_path):
     assert report.row("teacher").accuracy > 0.9
 
 
-def test_the_exact_lab_keeps_its_bounds(tmp_path):
+@pytest.mark.parametrize("method", ["dd1", "dd2"])
+def test_the_exact_lab_keeps_its_bounds(method, tmp_path):
     out = tmp_path / "exact.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "exact.py"), "method=dd2", f"out={out}"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "exact.py"), f"method={method}", f"out={out}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.exists()

@@ -41,6 +41,7 @@ def small_teacher(
     shared_aln: bool = False,
     attn_l2_norm: bool = True,
     joint_prefix: bool = False,
+    panels: int = 1,
 ) -> VARTeacher:
     """A teacher of the size the digits recipe uses, with lively random weights."""
     config = VARConfig(
@@ -48,6 +49,7 @@ def small_teacher(
         width=32,
         heads=2,
         patch_nums=patch_nums,
+        panels=panels,
         vocab=24,
         code_width=6,
         num_classes=5,
@@ -57,6 +59,7 @@ def small_teacher(
     tokenizer = VARTokenizer(
         VARTokenizerConfig(
             patch_nums=patch_nums,
+            panels=panels,
             vocab=24,
             z_channels=6,
             ch=8,

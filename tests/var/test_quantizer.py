@@ -50,6 +50,24 @@ def test_kmeans_initialisation_lowers_the_error() -> None:
     assert torch.equal(codes, model.embedding.weight)
 
 
+def test_every_scale_may_get_as_many_codes() -> None:
+    """Where one scale's vectors spread far wider, k-means over all of them leaves the others few codes."""
+    model, f = (
+        quantizer(),
+        features() + 50 * torch.randn(40, 5, 1, 1, generator=torch.Generator().manual_seed(1)),
+    )
+    shared, apart = [], []
+    for conv in model.quant_resi.convs():  # the identity, so that the first scale leaves the others little
+        torch.nn.init.dirac_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+    for by_scale, codes in ((False, shared), (True, apart)):
+        initialise_codebook(model, f, seed=1, rounds=1, by_scale=by_scale)
+        codes.append(model.embedding.weight.norm(dim=1) < 20)  # those fit for the later scales
+    assert model.embedding.weight.shape == (32, 5)
+    assert shared[0].sum() < 16
+    assert apart[0].sum() >= 20  # 10 or 11 a scale, 32 in all
+
+
 def test_residuals_are_what_encode_sees() -> None:
     model, f = quantizer(), features()
     tokens = [model.nearest(z) for z in scale_residuals(model, f)]

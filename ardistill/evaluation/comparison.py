@@ -1,0 +1,206 @@
+"""Reports side by side: teacher and baselines once, every run's rows, and their spread over seeds."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import attrs
+
+from ardistill.errors import ArdistillError, RunFolderError
+from ardistill.evaluation.report import Report, Row
+from ardistill.schedules import ONESTEP, skipped
+
+TEACHER = "teacher"
+_DRAWN = frozenset({"floor"})
+"""Of the protocol: figures that depend on the seed."""
+_SAME_FID = 0.02
+"""By what share FIDs of the same teacher and seed may differ: machines round differently."""
+
+
+@attrs.frozen
+class Entry:
+    """A report, and where it was found."""
+
+    path: Path
+    report: Report
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.report.config
+
+    @property
+    def method(self) -> str:
+        """Or the student's name, where a student was evaluated that no run of ours made."""
+        section = self.config.get("method") or self.config.get("student") or {}
+        return str(section.get("name", "student"))
+
+    @property
+    def where(self) -> str:
+        """The run's folder, or the file of a report that has a name of its own."""
+        return self.path.parent.name if self.path.name == "report.json" else self.path.name
+
+    def own_rows(self) -> tuple[Row, ...]:
+        """The student's. A run of a baseline has one row, the last, and is called as others' baseline is."""
+        *before, last = self.report.rows
+        return (*(row for row in before if not (row.name == TEACHER or _is_baseline(row))), last)
+
+
+@attrs.frozen
+class Line:
+    """A row of the comparison. `series` is the run it belongs to, "" for none."""
+
+    name: str
+    row: Row
+    training_seconds: float | None = None
+    series: str = ""
+
+
+@attrs.frozen
+class Comparison:
+    """What the table and the figure show. `spread` has the mean, least and most of each row over the seeds."""
+
+    lines: tuple[Line, ...]
+    spread: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def compare(entries: Sequence[Entry]) -> Comparison:
+    """The reports side by side. Raises RunFolderError, naming the field, where their figures can't be compared."""
+    for index, entry in enumerate(entries):
+        _check(entry, entries[:index])
+    own = [line for entry in entries for line in _lines(entry, entries)]
+    names = {row.name for entry in entries for row in entry.own_rows()}
+    common: dict[str, Row] = {}
+    for entry in entries:
+        for row in entry.report.rows:
+            if row.name not in names and (row.name == TEACHER or _is_baseline(row)):
+                common.setdefault(row.name, row)
+    ordered = sorted(common.values(), key=lambda row: row.name != TEACHER)
+    first = tuple(Line(row.name, row) for row in ordered)
+    return Comparison((*first, *own), tuple(_spread(entries)), tuple(_notes(entries)))
+
+
+def _is_baseline(row: Row) -> bool:
+    try:
+        skipped(row.name)
+    except ArdistillError:
+        return False
+    return True
+
+
+def _check(entry: Entry, before: Sequence[Entry]) -> None:
+    """Whether the entry can stand beside those before it.
+
+    With the same seed the teacher drew the same samples, so its rows say whether it is the same, whatever it was told
+    of how to serve methods. With another seed its words have to say so.
+    """
+    if any(entry.path == other.path for other in before):
+        raise RunFolderError(f"{entry.path} is given twice; give each run once")
+    if not entry.report.rows:
+        raise RunFolderError(f"{entry.path} has no rows; evaluate the run again")
+    if not before:
+        return
+    twin = next((other for other in before if other.report.seed == entry.report.seed), None)
+    one = twin or before[0]
+    ours, theirs = (_told(each, whole=twin is None) for each in (one, entry))
+    for field in ours:
+        if field in theirs and ours[field] != theirs[field]:
+            raise _differ(one, entry, field, ours[field], theirs[field])
+    if twin is not None:
+        drawn = [row.fid for each in (one, entry) for row in each.report.rows if row.name == TEACHER]
+        if len(drawn) == 2 and not math.isclose(*drawn, rel_tol=_SAME_FID):
+            raise _differ(
+                one, entry, "the teacher's FID, of the same seed,", *(f"{fid:.4g}" for fid in drawn)
+            )
+
+
+def _told(entry: Entry, *, whole: bool) -> dict[str, object]:
+    """What makes figures comparable, by dotted names; `whole` with all that the teacher was told."""
+    report, teacher = entry.report, entry.config.get("teacher", {})
+    protocol = {name: value for name, value in report.protocol.items() if name not in _DRAWN}
+    told = {
+        "teacher": teacher if whole else {"name": teacher.get("name")},
+        "data": entry.config.get("data", {}),
+        "n": report.n,
+        "protocol": protocol,
+    }
+    return dict(_flat(told, ""))
+
+
+def _flat(value: object, name: str) -> Iterator[tuple[str, object]]:
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{name}.{key}" if name else str(key))
+
+
+def _differ(one: Entry, other: Entry, field: str, ours: object, theirs: object) -> RunFolderError:
+    return RunFolderError(
+        f"{one.path} and {other.path} can't be compared: {field} is {ours} in the one and {theirs} in the other; "
+        "evaluate one of them anew as the other was"
+    )
+
+
+def _lines(entry: Entry, entries: Sequence[Entry]) -> Iterator[Line]:
+    """The run's own rows; where its method occurs twice, its seed and folder say which run it is."""
+    alone = sum(other.method == entry.method for other in entries) == 1
+    which = "" if alone else f" [seed {entry.report.seed}, {entry.where}]"
+    for row in entry.own_rows():
+        series = row.name if _is_baseline(row) else entry.method
+        yield Line(f"{row.name}{which}", row, entry.report.training_seconds, f"{series}{which}")
+
+
+def _spread(entries: Sequence[Entry]) -> Iterator[Line]:
+    """Mean, least and most of rows that differ in their seed alone."""
+    groups: dict[str, dict[int, Entry]] = {}
+    for entry in entries:
+        settings = {key: entry.config.get(key) for key in ("method", "student", "teacher", "data")}
+        groups.setdefault(repr(settings), {}).setdefault(entry.report.seed, entry)
+    for group in groups.values():
+        reports = [entry.report for entry in group.values()]
+        for own in next(iter(group.values())).own_rows():
+            rows = [row for report in reports for row in report.rows if row.name == own.name]
+            if len(rows) < 2:
+                continue
+            trained = [report.training_seconds for report in reports]
+            kinds: dict[str, Callable[[Sequence[float]], float]] = {
+                f"{own.name}: mean of {len(rows)} seeds": fmean,
+                "  least": min,
+                "  most": max,
+            }
+            for name, over in kinds.items():
+                yield Line(name, _over(rows, name, over), _one(trained, over))
+
+
+def _over(rows: Sequence[Row], name: str, over: Callable[[Sequence[float]], float]) -> Row:
+    """Each figure of the rows over them all; None where one lacks it."""
+    fields = [field.name for field in attrs.fields(Row) if not field.name.endswith("_range")]
+    figures = {
+        field: _one([getattr(row, field) for row in rows], over) for field in fields if field != "name"
+    }
+    return Row(name=name, **figures)  # type: ignore[arg-type]  # a mean of passes is a number too
+
+
+def _one(values: Sequence[float | None], over: Callable[[Sequence[float]], float]) -> float | None:
+    known = [value for value in values if value is not None]
+    return over(known) if known and len(known) == len(values) else None
+
+
+def _notes(entries: Sequence[Entry]) -> Iterator[str]:
+    """What a reader has to know before believing the table."""
+    first = entries[0]
+    if len({entry.report.seed for entry in entries}) > 1:
+        yield f"teacher and baselines are those of {first.where}, seed {first.report.seed}"
+    ends = [
+        tuple(row.fid for row in entry.report.rows if row.name == name)
+        for name in (TEACHER, ONESTEP)
+        for entry in entries
+    ]
+    if len(set(ends)) > 2:
+        yield f"gaps lie between each run's own {TEACHER} and {ONESTEP}"
+    machines = {repr(sorted(entry.report.hardware.items())) for entry in entries}
+    if len(machines) > 1:
+        yield "seconds were measured on different machines or threads, and do not compare"

@@ -1,0 +1,217 @@
+"""Reports side by side: what is shown once, what is refused, means over seeds, table and figure."""
+
+import io
+
+import attrs
+import numpy as np
+import pytest
+from PIL import Image
+
+from ardistill.errors import RunFolderError
+from ardistill.evaluation.chart import chart
+from ardistill.evaluation.comparison import Entry, compare
+from ardistill.evaluation.report import Report, Row
+from ardistill.evaluation.table import print_comparison
+
+
+def row(name, fid, passes=1, **fields):
+    measured = dict.fromkeys(("fid_test", "isc", "precision", "recall", "accuracy"), 0.5)
+    times = {
+        "seconds_per_image": 0.001 * (1 + passes),
+        "latency": 0.01 * (1 + passes),
+        "latency_speedup": 2.0,
+    }
+    return Row(**({"name": name, "passes": passes, "fid": fid} | measured | times | fields))
+
+
+OTHERS = (row("teacher", 0.4, 4), row("onestep*", 2.6, 0), row("skip-1", 1.0, 3))
+PROTOCOL = {"reference": "digits/train", "guidance": {"scale": 0.5}, "floor": 0.31, "speed": "of 64"}
+
+
+def report(method="dd2", seed=0, rows=(), others=OTHERS, seconds=None, **fields):
+    settings = {"name": method, "alpha": 1.0}
+    sections = {"method": settings, "teacher": {"name": "var", "cfg": "none"}, "data": {"name": "digits"}}
+    given = {"n": 5000, "protocol": PROTOCOL, "config": sections, "command": "", "hardware": {"cpu": "a"}}
+    return Report(
+        rows=(*others, *(rows or (row(f"{method}, 1 pass", 0.8), row(f"{method}, 2 passes", 0.6, 2)))),
+        seed=seed,
+        seconds={"preparing": 10.0, "csd": 90.0, "evaluating teacher": 7.0} if seconds is None else seconds,
+        **(given | fields),
+    )
+
+
+@pytest.fixture
+def entry(tmp_path):
+    """Saves a report as a run would, and reads it."""
+
+    def saved(name, **fields):
+        path = tmp_path / name / "report.json"
+        path.parent.mkdir(exist_ok=True)
+        report(**fields).save(path)
+        return Entry(path, Report.load(path))
+
+    return saved
+
+
+def names(lines):
+    return [line.name for line in lines]
+
+
+def test_teacher_and_baselines_once_then_every_run(entry):
+    others = (*OTHERS, row("skip-2", 1.5, 2))
+    found = compare([entry("a"), entry("b", method="dd1", others=others)])
+    students = ["dd2, 1 pass", "dd2, 2 passes", "dd1, 1 pass", "dd1, 2 passes"]
+    assert names(found.lines) == ["teacher", "onestep*", "skip-1", "skip-2", *students]
+    assert [line.training_seconds for line in found.lines] == [None] * 4 + [100.0] * 4
+    assert [line.series for line in found.lines] == [""] * 4 + ["dd2"] * 2 + ["dd1"] * 2
+    assert not found.spread
+    assert not found.notes
+
+
+def test_one_run_is_its_report(entry):
+    one = entry("a")
+    assert tuple(line.row for line in compare([one]).lines) == one.report.rows
+
+
+def test_a_method_that_occurs_twice_is_told_apart(entry):
+    found = compare([entry("a"), entry("b", seed=1), entry("c", method="dd1")])
+    assert names(found.lines)[3:] == [
+        "dd2, 1 pass [seed 0, a]",
+        "dd2, 2 passes [seed 0, a]",
+        "dd2, 1 pass [seed 1, b]",
+        "dd2, 2 passes [seed 1, b]",
+        "dd1, 1 pass",
+        "dd1, 2 passes",
+    ]
+
+
+def test_a_run_of_a_baseline_takes_that_baselines_place(entry):
+    own = (row("teacher", 0.4, 4), row("onestep*", 2.6, 0), row("skip-1", 1.1, 3))
+    found = compare([entry("a"), entry("b", method="skip-n", others=own[:2], rows=own[2:])])
+    assert names(found.lines) == ["teacher", "onestep*", "dd2, 1 pass", "dd2, 2 passes", "skip-1"]
+    assert found.lines[-1].row.fid == 1.1
+    assert (found.lines[-1].series, found.lines[-1].training_seconds) == ("skip-1", 100.0)
+
+
+def test_mean_least_and_most_over_seeds(entry):
+    fids = {0: 0.8, 1: 0.5, 2: 1.1}
+    several = [
+        entry(
+            f"s{seed}", seed=seed, rows=(row("dd2, 1 pass", fid, nll=fid + 1),), seconds={"csd": 100 + seed}
+        )
+        for seed, fid in fids.items()
+    ]
+    found = compare([*several, entry("other", method="dd1")])
+    assert names(found.spread) == ["dd2, 1 pass: mean of 3 seeds", "  least", "  most"]
+    assert [line.row.fid for line in found.spread] == pytest.approx([0.8, 0.5, 1.1])
+    assert [line.row.nll for line in found.spread] == pytest.approx([1.8, 1.5, 2.1])
+    assert [line.training_seconds for line in found.spread] == [101, 100, 102]
+    assert found.spread[0].row.fid_teacher is None
+    assert found.notes == ("teacher and baselines are those of s0, seed 0",)
+
+
+def test_runs_of_other_settings_are_no_seeds_of_one_another(entry):
+    one = entry("a")
+    settings = {**one.config, "method": {"name": "dd2", "alpha": 1.2}}
+    assert not compare([one, entry("b", seed=1, config=settings)]).spread
+
+
+def test_a_schedule_that_one_seed_lacks_has_no_mean(entry):
+    found = compare([entry("a"), entry("b", seed=1, rows=(row("dd2, 1 pass", 0.9),))])
+    assert names(found.spread)[::3] == ["dd2, 1 pass: mean of 2 seeds"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"n": 1000}, "n is 5000 in the one and 1000 in the other"),
+        ({"protocol": PROTOCOL | {"guidance": {"scale": 1.5}}}, "protocol.guidance.scale is 0.5 .* 1.5"),
+        ({"protocol": PROTOCOL | {"reference": "digits/test"}}, "protocol.reference is digits/train"),
+        ({"config": {"teacher": {"name": "llamagen"}}}, "teacher.name is var in the one and llamagen"),
+        ({"config": {"teacher": {"name": "var"}, "data": {"name": "sums"}}}, "data.name is digits"),
+        ({"others": (row("teacher", 0.5, 4),)}, "the teacher's FID, of the same seed, is 0.4 .* 0.5"),
+        (
+            {"seed": 1, "config": {"teacher": {"name": "var", "cfg": 2}}},
+            "teacher.cfg is none in the one and 2",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_the_fields_name(entry, fields, told):
+    with pytest.raises(
+        RunFolderError, match=rf"a/report.json and \S*b/report.json can't be compared: {told}"
+    ):
+        compare([entry("a"), entry("b", **fields)])
+
+
+def test_what_the_seed_decides_is_no_difference(entry):
+    teacher = (row("teacher", 0.6, 4), *OTHERS[1:])
+    drawn = {"protocol": PROTOCOL | {"floor": 0.5}, "others": teacher}
+    found = compare([entry("a"), entry("b", seed=1, **drawn)])
+    assert found.lines[0].row.fid == 0.4
+    assert "gaps lie between each run's own teacher and onestep*" in found.notes
+
+
+def test_a_teacher_that_drew_the_same_is_the_same_however_it_serves_methods(entry):
+    served = {"method": {"name": "dd1"}, "teacher": {"name": "var", "cfg": "0"}, "data": {"name": "digits"}}
+    compare([entry("a"), entry("b", config=served)])
+    rounded = (row("teacher", 0.401, 4), *OTHERS[1:])
+    compare([entry("a"), entry("b", others=rounded)])
+
+
+def test_the_same_run_twice_and_a_report_without_rows_are_refused(entry):
+    one = entry("a")
+    with pytest.raises(RunFolderError, match="given twice"):
+        compare([one, one])
+    empty = attrs.evolve(one, report=attrs.evolve(one.report, rows=()))
+    with pytest.raises(RunFolderError, match="has no rows"):
+        compare([empty])
+
+
+def test_other_hardware_is_told(entry):
+    found = compare([entry("a"), entry("b", method="dd1", hardware={"cpu": "b"})])
+    assert "seconds were measured on different machines" in found.notes[0]
+
+
+def test_the_table_has_every_column_and_what_training_took(entry):
+    out = io.StringIO()
+    several = [entry("a"), entry("b", seed=1, seconds={"evaluating teacher": 3.0})]
+    print_comparison(compare(several), out)
+    lines = out.getvalue().splitlines()
+    assert lines[0].split()[-3:] == ["speed", "train", "s"]
+    assert lines[1].split()[-1] == "-"
+    assert [line.split()[-1] for line in lines[4:8]] == ["100", "100", "-", "-"]
+    assert lines[4].startswith("dd2, 1 pass [seed 0, a]  ")
+    assert "\x1b" not in out.getvalue()
+    assert lines[-1] == "teacher and baselines are those of a, seed 0"
+
+
+def pixels(png):
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+def coloured(panel):
+    """How many pixels are neither black, white nor grey."""
+    return int((np.ptp(panel.astype(int), axis=-1) > 60).sum())
+
+
+def test_the_figure_shows_runs_in_both_panels(entry):
+    found = compare(
+        [entry("a"), entry("b", method="dd1", rows=(row("dd1, 1 pass", 9.0),), seconds={"fit": 3.0})]
+    )
+    drawn = pixels(chart(found.lines))
+    assert drawn.shape == (550, 1320, 3)
+    left, right = drawn[:460, :660], drawn[:460, 660:]
+    assert min(coloured(left), coloured(right)) > 300
+    lines_only = pixels(chart(found.lines[:3]))
+    assert coloured(lines_only[:460, 660:]) < coloured(right), (
+        "teacher and baselines have no time of training"
+    )
+    assert (drawn != pixels(chart([found.lines[0], *found.lines[3:]]))).any()
+
+
+@pytest.mark.parametrize("seconds", [{}, {"csd": 0.0}, {"csd": 1e5}])
+def test_a_figure_without_times_is_a_figure(entry, seconds):
+    bare = (row("dd2, 1 pass", 0.8, seconds_per_image=None),)
+    assert pixels(chart(compare([entry("a", seconds=seconds, rows=bare)]).lines)).std() > 5
