@@ -51,7 +51,7 @@ class DD1Config:
     from_noise: float = attrs.field(default=0.5, validator=[gt(0), le(1)])
     """The share of training images that start from pure noise; the others start alike from the later timesteps."""
 
-    images: int = attrs.field(default=384_000, validator=ge(1))
+    images: int = attrs.field(default=256_000, validator=ge(1))
     batch: int = attrs.field(default=128, validator=ge(1))
     balance: float = attrs.field(default=0.66, validator=[ge(0), le(1)])
     """How cross-entropy is shared: at 0 all tokens count alike, at 1 all steps do, however many tokens they emit."""
@@ -60,7 +60,7 @@ class DD1Config:
     lpips: LPIPSConfig = attrs.field(factory=LPIPSConfig)
     """The continuous head's distance between decoded images; weight 0 leaves it untrained."""
 
-    lr: float = attrs.field(default=2e-3, validator=gt(0))
+    lr: float = attrs.field(default=4e-3, validator=gt(0))
     warmup_images: int = attrs.field(default=6_000, validator=ge(0))
     decay: float = attrs.field(default=0.02, validator=[ge(0), le(1)])
     """Share of the learning rate left at the end."""

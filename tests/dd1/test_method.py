@@ -8,12 +8,13 @@ import torch
 from ardistill_dd1.config import DD1Config
 from ardistill_dd1.losses import cross_entropy, token_weights
 from ardistill_dd1.lpips_config import LPIPSConfig
-from ardistill_dd1.method import DD1
+from ardistill_dd1.method import DD1, jumps_of
 from ardistill_exact.config import SparseConfig, TrunkConfig
 from ardistill_exact.teacher import sparse_teacher
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ardistill.config import Section, section_of, structure_words
 from ardistill.errors import ConfigError, DataError
 from ardistill.noise import Draw
 from ardistill.protocols import Condition, Jumper, RunContext, StepLayout
@@ -28,6 +29,11 @@ TEACHER = sparse_teacher(
 )
 TINY = DD1Config(n_pairs=60, images=96, batch=12, starts=(0, 1, 3), lpips=LPIPSConfig(weight=0.5), lr=1e-2)
 CPU = torch.device("cpu")
+
+
+@attrs.frozen(kw_only=True)
+class Words:
+    method: Section = attrs.field(metadata=section_of("method"))
 
 
 class Quiet:
@@ -194,3 +200,26 @@ def test_a_pass_leaves_what_is_before_its_start(tmp_path) -> None:
         made = student.jump(noise_BLC, condition, start)
         assert torch.equal(made.latents_BLC[:, :start], noise_BLC[:, :start])
         assert not torch.isclose(made.latents_BLC[:, start:], noise_BLC[:, start:]).any()
+
+
+@pytest.mark.parametrize("preset", sorted(DD1Config.presets()))
+def test_presets_are_valid_and_of_the_released_students(preset) -> None:
+    config = structure_words(["method=dd1", f"method.preset={preset}"], Words).method.settings
+    published = {
+        "var-d16": ((0, 5), 5),
+        "var-d20": ((0, 4), 4),
+        "var-d24": ((0, 4), 4),
+        "llamagen-b": ((0, 80), 80),
+        "llamagen-l": ((0, 80), 130),
+    }
+    if preset in published:
+        assert (config.starts, config.split) == published[preset]
+        assert config.lpips.net == "vgg"
+    else:
+        assert config.images < DD1Config().images
+
+
+def test_without_timesteps_a_third_of_the_steps_is_the_second() -> None:
+    for n_steps, starts in ((1, (0,)), (4, (0, 1)), (10, (0, 3)), (16, (0, 5))):
+        jumps = jumps_of(DD1Config(), n_steps)
+        assert (jumps.starts, jumps.split) == (starts, n_steps)
