@@ -6,7 +6,8 @@
 
 out is the folder for the safetensors files (it is made; files of the same names are replaced once their
 successors are whole). The other words are the recipe's own; the same words and seed give the same files. The parts of
-`digits` are features, tokenizer and teacher (VAR's), vq and gpt (LlamaGen's); each builds on what DIR holds.
+`digits` are features, tokenizer and teacher (VAR's), vq and gpt (LlamaGen's), those of `digit-sums` tokenizer and
+teacher; each builds on what DIR holds.
 """
 
 import time

@@ -190,7 +190,7 @@ class Pairs:
             try:
                 self._loaded[number] = shelf.read(number)
             except DamagedError as damage:
-                raise DataError(f"{damage}; {self._command(number * shelf.size)}") from damage
+                raise DataError(f"{damage}; {self._command((number + 1) * shelf.size - 1)}") from damage
         return self._loaded[number]
 
     def _command(self, index: int) -> str:

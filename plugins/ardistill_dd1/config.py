@@ -52,7 +52,7 @@ class DD1Config:
     """The share of training images that start from pure noise; the others start alike from the later timesteps."""
 
     images: int = attrs.field(default=256_000, validator=ge(1))
-    batch: int = attrs.field(default=128, validator=ge(1))
+    batch: int = attrs.field(default=64, validator=ge(1))
     balance: float = attrs.field(default=0.66, validator=[ge(0), le(1)])
     """How cross-entropy is shared: at 0 all tokens count alike, at 1 all steps do, however many tokens they emit."""
     ce: float = attrs.field(default=1.0, validator=ge(0))
@@ -60,14 +60,24 @@ class DD1Config:
     lpips: LPIPSConfig = attrs.field(factory=LPIPSConfig)
     """The continuous head's distance between decoded images; weight 0 leaves it untrained."""
 
-    lr: float = attrs.field(default=4e-3, validator=gt(0))
+    lr: float = attrs.field(default=6e-3, validator=gt(0))
     warmup_images: int = attrs.field(default=6_000, validator=ge(0))
     decay: float = attrs.field(default=0.02, validator=[ge(0), le(1)])
     """Share of the learning rate left at the end."""
-    betas: tuple[float, float] = attrs.field(default=(0.9, 0.95), validator=_betas)
-    weight_decay: float = attrs.field(default=0.01, validator=ge(0))
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.99), validator=_betas)
+    weight_decay: float = attrs.field(default=0.05, validator=ge(0))
     clip: float = attrs.field(default=1.0, validator=gt(0))
     ema_cap: float = attrs.field(default=0.998, validator=[ge(0), lt(1)])
+
+    def __attrs_post_init__(self) -> None:
+        if self.stream and self.pairs is not None:
+            raise ValueError(
+                "stream=true collects pairs into the run's own folder; leave out stream or pairs=DIR"
+            )
+        if not self.ce and not self.lpips.weight:
+            raise ValueError(
+                "ce and lpips.weight are both 0, so there is nothing to learn; give one of them a weight"
+            )
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, object]]:
@@ -81,17 +91,19 @@ class DD1Config:
             "images": 1_200_000 * 100,
             "batch": 512,
             "lr": 1e-4,
+            "betas": [0.9, 0.95],
             "warmup_images": 1_000_000,
             "weight_decay": 0.05,
             "ema_cap": 0.9999,
             "lpips": {"net": "vgg", "weight": 1.0},
         }
+        d16_recipes = ["pre-trained-5-6:5", "pre-trained-4-6:8", "pre-trained-1-6:9"]
+        l_recipes = ["pre-trained-61-81:180", "pre-trained-41-81:180", "pre-trained-1-81:220"]
         return {
             "quick": {"n_pairs": 6_000, "images": 24_000, "warmup_images": 1_200},
-            "var-d16": paper
-            | {"starts": [0, 5], "split": 5, "recipes": ["pre-trained-4-6:8", "pre-trained-1-6:9"]},
+            "var-d16": paper | {"starts": [0, 5], "split": 5, "recipes": d16_recipes},
             "var-d20": paper | {"starts": [0, 4], "split": 4},
             "var-d24": paper | {"starts": [0, 4], "split": 4},
             "llamagen-b": paper | {"starts": [0, 80], "split": 80},
-            "llamagen-l": paper | {"starts": [0, 80], "split": 130},
+            "llamagen-l": paper | {"starts": [0, 80], "split": 130, "recipes": l_recipes},
         }

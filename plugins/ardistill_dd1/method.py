@@ -60,6 +60,8 @@ class DD1:
         self._distance: Distance | None = None
         if config.lpips.weight:
             self._distance = perceptual(config.lpips, context.features, context.device)
+            blank_BCHW = torch.zeros(1, *teacher.tokenizer.image_shape, device=context.device)
+            self._distance(blank_BCHW.requires_grad_(), blank_BCHW)  # which refuses what it can't compare
         layout = teacher.layout
         self._weights_L = token_weights(layout, config.balance).to(context.device)
         self._starts = torch.tensor([jump.start for jump in self.student().jumps], device=context.device)

@@ -9,6 +9,8 @@ import time
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 import ardistill
 from ardistill.__main__ import main
@@ -139,6 +141,8 @@ def test_a_killed_run_ends_as_a_whole_one(run, tmp_path):
         (["method.trajectory.solver=rk4"], "solver"),
         (["method.trajectory.evaluations=0"], "evaluations"),
         (["method.lpips.net=vgg"], "vgg16-397923af.pth"),
+        (["method.stream=true", "method.pairs=/nowhere"], "leave out stream or pairs=DIR"),
+        (["method.ce=0", "method.lpips.weight=0"], "nothing to learn"),
         (["method.pairs=/nowhere"], "/nowhere holds no pairs"),
         (["method.init=/nowhere.pth"], "/nowhere.pth"),
         (["method.recipes=pre-trained-2-9:1"], "pre-trained-2-9"),
@@ -177,4 +181,15 @@ def test_too_few_pairs(pairs, tmp_path, capsys):
     words = [*tiny, "teacher=var", "method.n_pairs=5000", f"method.pairs={pairs}", f"out={tmp_path / 'out'}"]
     assert main(["run", *words]) == 2
     assert "holds 120 pairs, and method.n_pairs=5000" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_too_large_for_the_images_is_refused_at_once(tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "alexnet.pth"
+    torch.save(torchvision.models.alexnet(weights=None).features.state_dict(prefix="features."), weights)
+    words = ["method.lpips.net=alex", f"method.lpips.weights={weights}", f"out={tmp_path / 'out'}"]
+    assert main(["run", *TINY, "teacher=var", *words]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "31" in line
     assert not (tmp_path / "out").exists()

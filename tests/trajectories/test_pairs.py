@@ -174,13 +174,13 @@ def test_a_damaged_shard_is_named_and_made_again_alone(tmp_path, how, caplog):
     times = {path.name: path.stat().st_mtime_ns for path in shard_files(tmp_path)}
     damage(tmp_path / "pairs-000002.safetensors", how)
     opened = Pairs.open(tmp_path, exact_teacher())
-    with pytest.raises(DataError, match=r"pairs-000002\.safetensors.*collect teacher=.* n=\d+ out="):
+    with pytest.raises(DataError, match=r"pairs-000002\.safetensors.*collect teacher=.* n=(30|23) out="):
         opened.take(torch.tensor([22]))
     assert opened.take(torch.tensor([12, 39])).tokens_BL.shape == (2, 4)
     if how == "missing":
         assert opened.count == 20
     else:
-        with pytest.raises(DataError, match="pairs-000002"):
+        with pytest.raises(DataError, match=r"pairs-000002.* n=30 out="):  # so that the whole shard is made anew
             _ = opened.count
     assert pairs_in(tmp_path).collect(40, batch=7, progress=Silent()) == 10
     assert ("pairs-000002" in caplog.text) == (how != "missing")
