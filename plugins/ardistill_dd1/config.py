@@ -48,7 +48,7 @@ class DD1Config:
     """Steps before it are read from the logits head, later ones from the continuous head; without it, logits only."""
     recipes: tuple[str, ...] = ()
     """Schedules with a split of their own, as STEPS:SPLIT, e.g. pre-trained-4-6:8."""
-    from_noise: float = attrs.field(default=0.5, validator=[gt(0), le(1)])
+    from_noise: float = attrs.field(default=0.7, validator=[gt(0), le(1)])
     """The share of training images that start from pure noise; the others start alike from the later timesteps."""
 
     images: int = attrs.field(default=256_000, validator=ge(1))

@@ -18,7 +18,8 @@ def _weight(_: object, field: "attrs.Attribute[float]", value: float) -> None:
 class LPIPSConfig:
     """How the images of the continuous head are held against the teacher's."""
 
-    weight: float = attrs.field(default=1.0, validator=_weight)
+    weight: float = attrs.field(default=0.05, validator=_weight)
+    """Small beside cross-entropy's 1, since both heads share a network: docs/dd1.md."""
     share: float = attrs.field(default=0.25, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
     """Of every batch, the images that are decoded and compared; decoding costs more than the student's pass."""
     net: Network = "features"
