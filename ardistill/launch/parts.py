@@ -141,13 +141,9 @@ def student_reader(teacher: ARTeacher, registry: Registry) -> StudentReader:
 
     def read(offer: str, path: Path) -> nn.Module:
         cls = registry.config_class("student", offer)
-        settings = NoSettings() if cls is None else cls(checkpoint=path)
-        made = (
-            load_student(path, teacher, registry)
-            if cls is None
-            else read_student(offer, settings, teacher, registry)
-        )
-        return cast(nn.Module, made)
+        if cls is None:
+            return cast(nn.Module, load_student(path, teacher, registry))
+        return cast(nn.Module, read_student(offer, cls(checkpoint=path), teacher, registry))
 
     return read
 

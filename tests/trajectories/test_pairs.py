@@ -180,7 +180,9 @@ def test_a_damaged_shard_is_named_and_made_again_alone(tmp_path, how, caplog):
     if how == "missing":
         assert opened.count == 20
     else:
-        with pytest.raises(DataError, match=r"pairs-000002.* n=30 out="):  # so that the whole shard is made anew
+        with pytest.raises(
+            DataError, match=r"pairs-000002.* n=30 out="
+        ):  # so that the whole shard is made anew
             _ = opened.count
     assert pairs_in(tmp_path).collect(40, batch=7, progress=Silent()) == 10
     assert ("pairs-000002" in caplog.text) == (how != "missing")
