@@ -44,13 +44,13 @@ def test_dd1_closes_the_gap_and_two_passes_are_no_worse(teacher, tmp_path):
 
 
 def test_one_pass_of_dd1_keeps_the_sum(tmp_path):
-    """No token alone tells the class: a student has to keep the joint distribution."""
-    words = ["run", "method=dd1", "teacher=var", "data=digit-sums", f"out={tmp_path / 'run'}"]
-    assert main(words) == 0
+    """No token alone tells the class: a student has to keep the joint distribution. Half the default's images."""
+    words = ["method=dd1", "teacher=var", "data=digit-sums", "method.images=128000", "eval.n=2000"]
+    assert main(["run", *words, f"out={tmp_path / 'run'}"]) == 0
     report = Report.load(tmp_path / "run" / "report.json")
     assert report.row("teacher").accuracy >= 0.95
     assert report.row("onestep*").accuracy <= 0.15
-    assert report.row("dd1, 1 pass").accuracy >= 0.9
+    assert report.row("dd1, 1 pass").accuracy >= 0.85
 
 
 def test_a_quick_run_is_the_same_twice_and_its_digits_can_be_read(tmp_path):
