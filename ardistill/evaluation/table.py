@@ -102,15 +102,17 @@ def _table(
     return made
 
 
+def _brief(seconds: float | None) -> str:
+    """Two figures, or whole seconds."""
+    if seconds is None:
+        return MISSING
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+
+
 def comparison_table(lines: Sequence[Line], width: int = COMPARISON_WIDTH) -> Table:
     """The lines of a comparison, with what their training took; below a `width` of 150 in fewer columns."""
     every = width >= COMPARISON_WIDTH
-    took = [
-        MISSING
-        if line.training_seconds is None
-        else f"{line.training_seconds:.{int(line.training_seconds < 10)}f}"
-        for line in lines
-    ]
+    took = [_brief(line.training_seconds) for line in lines]
     return _table(
         [line.name for line in lines],
         [line.row for line in lines],
