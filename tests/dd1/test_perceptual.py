@@ -262,4 +262,4 @@ def test_the_weight_is_a_finite_number(weight):
 def test_a_file_for_the_datas_own_network_is_refused():
     with pytest.raises(ValueError, match="net=vgg or net=alex"):
         LPIPSConfig(weights=Path("vgg16.pth"))
-    assert attrs.evolve(LPIPSConfig(), net="vgg", weights=Path("vgg16.pth")).weight == 1
+    assert attrs.evolve(LPIPSConfig(), net="vgg", weights=Path("vgg16.pth")).net == "vgg"
