@@ -25,6 +25,7 @@ def shelf(folder, *, n_codes=8, steps=(1, 3), size=10, seed=0) -> Shelf:
             "tokenizer": "d:E",
             "tokenizer_digest": "f",
             "guidance": {"scale": 1.5, "top_k": 900, "top_p": 0.96, "temperature": 1.0},
+            "constants": {"heads": 4},
             "steps": steps,
             "n_classes": 1000,
             "n_codes": n_codes,
