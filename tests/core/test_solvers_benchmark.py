@@ -1,29 +1,20 @@
 """The solvers' benchmark: its yardstick, its made-up distributions, and a small run."""
 
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from ardistill.solvers import DEFAULT_EVALUATIONS, DEFAULT_SOLVER
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "solvers.py"
+from tests.scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("solvers_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     threads = torch.get_num_threads()
-    spec.loader.exec_module(module)
-    yield module
+    yield from loaded("solvers")
     torch.set_num_threads(threads)
-    del sys.modules[spec.name]
 
 
 def test_the_distance_is_chi_square_in_its_deviations(benchmark):

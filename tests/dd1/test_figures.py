@@ -1,14 +1,12 @@
 """The paper's figures 7 and 8 as one command each, small."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "dd1.py"
+from tests.scripts import loaded
+
 TINY = [
     "threads=1",
     "method.images=128",
@@ -22,12 +20,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("dd1_figures", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    yield from loaded("dd1")
 
 
 def test_a_figure_is_drawn_and_gone_on_with(script, tmp_path, capfd):

@@ -1,22 +1,13 @@
 """The benchmark's presets are valid words, give way to words of the user's, and its errors are one sentence."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "exact.py"
+from tests.scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("exact_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    yield from loaded("exact")
 
 
 def test_presets_are_valid_and_give_way(benchmark):

@@ -1,23 +1,15 @@
 """The benchmark of collection measures both kinds of work, and judges the ratio of their medians."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "collection.py"
+from tests.scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("collection_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    yield from loaded("collection")
 
 
 def test_a_tiny_teacher_is_measured_and_the_figures_are_kept(benchmark, tmp_path, capsys):
