@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+from ardistill_dd1.config import DD1Config
 from attrs.validators import ge
 
 from ardistill.cli.terminal import print_table
@@ -27,7 +28,7 @@ from ardistill.evaluation.report import Report, Row
 from ardistill.files import json_text, write_atomic
 from ardistill.plugins import discover
 
-_PAIRS = {7: (60_000,), 8: (3_000, 10_000, 30_000, 100_000)}
+_PAIRS = (3_000, 10_000, 30_000, 100_000)
 _OWN = ("figure", "at", "seed", "out", "teacher", "data")
 
 
@@ -63,7 +64,7 @@ class Point:
 def points(sweep: Sweep) -> tuple[int, ...]:
     """The values of the sweep's axis. Raises ConfigError where a timestep is not one of the teacher's."""
     if sweep.figure == 8:
-        return sweep.at or _PAIRS[8]
+        return sweep.at or _PAIRS
     n_steps = _steps_of(sweep)
     wrong = [step for step in sweep.at if not 1 <= step < n_steps]
     if wrong:
@@ -99,7 +100,8 @@ def run(sweep: Sweep, given: Sequence[str]) -> list[Point]:
         models.append(f"teacher={sweep.teacher.name}")
     own = [word for word in given if word.partition("=")[0].partition(".")[0] not in _OWN]
     n = next(
-        (int(word.partition("=")[2]) for word in own if word.startswith("method.n_pairs=")), _PAIRS[7][0]
+        (int(word.partition("=")[2]) for word in own if word.startswith("method.n_pairs=")),
+        DD1Config().n_pairs,
     )
     most = max(chosen) if sweep.figure == 8 else n
     pairs = folder / "pairs"
