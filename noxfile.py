@@ -2,11 +2,13 @@
 
 nox -s tests            what every change must pass, in minutes
 nox -s slow             tests that train
+nox -s browser          the report in a real browser
 nox -s lint
 """
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def tool(session: nox.Session, *command: str) -> None:
         session.run(sys.executable, "-m", "venv", "--clear", str(SHARED), external=True)
         python = str(scripts / "python")
         session.run(python, "-m", "pip", "install", "--upgrade", "pip>=25.1", external=True)
-        groups = ("--group", "test", "--group", "lint")
+        groups = ("--group", "test", "--group", "lint", "--group", "browser")
         session.run(python, "-m", "pip", "install", "--editable", ".", *groups, external=True)
         stamp.write_text(wanted)
     name, *words = command
@@ -39,14 +41,28 @@ def tool(session: nox.Session, *command: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All but the slow tests."""
-    tool(session, "python", "-m", "pytest", "-m", "not slow", *session.posargs)
+    """All but those of the sessions below."""
+    tool(session, "python", "-m", "pytest", "-m", "not slow and not browser", *session.posargs)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that train."""
     tool(session, "python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report in Chromium; screenshots go to $ARDISTILL_SCREENSHOTS. Installs Chromium where it may."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", external=True)
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+        found = shutil.which("chromium")
+    if found is None:
+        session.error("there is no Chromium; install it, or name it in the variable CHROMIUM")
+    session.env["CHROMIUM"] = found
+    tool(session, "python", "-m", "pytest", "-m", "browser", *session.posargs)
 
 
 @nox.session

@@ -301,6 +301,16 @@ class Dataset(Protocol):
     features: str
     """The registered feature network that judges this data."""
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that have images; none where only statistics of the data are known."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """A digest of what the images are made of, so that a report can tell two references apart."""
+        ...
+
     def images(self, split: Split, draw: "Draw", labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As many augmented images (B, channels, H, W) in [-1, 1] and labels (B,) as `draw` names.
 
@@ -320,5 +330,8 @@ class FeatureNetwork(Protocol):
     n_features: int
 
     def __call__(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, channels, H, W) in [-1, 1] -> features (B, F) and logits (B, classes), float32."""
+        """(B, channels, H, W) in [-1, 1] -> features (B, F) and logits (B, classes), float32.
+
+        The logits are (B, 0) where the network classifies nothing.
+        """
         ...

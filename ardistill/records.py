@@ -78,6 +78,8 @@ class TrajectoryOffer(Offer):
     """
 
     kind: ClassVar[str] = "trajectory"
+    of_noise: bool = False
+    """Whether an image's noise and condition alone decide its tokens, so that a student can be shown beside it."""
 
 
 @attrs.frozen

@@ -136,8 +136,27 @@ def generate(
     plan: Schedule, student: Student, teacher: ARTeacher, condition: Condition, draw: Draw
 ) -> Tensor:
     """(B, L, C) latents to decode, from the draw's streams "noise" and, for the teacher's steps, "redraw"."""
+    noise_BLC = draw.normal("noise", teacher.layout.n_tokens, teacher.tokenizer.codebook.shape[1])
+    uniform_BL = draw.uniform("redraw", teacher.layout.n_tokens) if redraws(plan) else None
+    return follow(plan, student, teacher, condition, noise_BLC, uniform_BL)
+
+
+def redraws(plan: Schedule) -> bool:
+    """Whether the teacher emits any of its steps; else the noise alone decides what is drawn."""
+    return any(isinstance(move, Redraw) for move in plan.moves)
+
+
+@torch.no_grad()
+def follow(
+    plan: Schedule,
+    student: Student,
+    teacher: ARTeacher,
+    condition: Condition,
+    noise_BLC: Tensor,
+    uniform_BL: Tensor | None = None,
+) -> Tensor:
+    """(B, L, C) latents to decode, of given noise; a plan with `redraws` needs `uniform_BL` in [0, 1) for them."""
     layout, codes_VC = teacher.layout, teacher.tokenizer.codebook
-    noise_BLC = draw.normal("noise", layout.n_tokens, codes_VC.shape[1])
     latents_BLC = noise_BLC
     for move in plan.moves:
         if isinstance(move, Jump):
@@ -145,9 +164,12 @@ def generate(
             state_BLC = torch.cat([latents_BLC[:, :cut], noise_BLC[:, cut:]], dim=1)
             latents_BLC = read_out(student.jump(state_BLC, condition, move.start), move, layout, codes_VC)
         else:
+            if uniform_BL is None:
+                raise ValueError(
+                    f"steps={plan.name} lets the teacher draw, and there are no numbers to draw from"
+                )
             cut, end = layout.offset(move.first), layout.offset(move.last)
             prefix_Bl = nearest_code(latents_BLC[:, :cut], codes_VC) if cut else None
-            uniform_BL = draw.uniform("redraw", layout.n_tokens)
             tokens_Bl = teacher_tokens(
                 teacher, condition, uniform_BL, prefix_tokens_Bl=prefix_Bl, until=move.last
             )

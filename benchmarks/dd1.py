@@ -185,7 +185,7 @@ def main(words: Sequence[str]) -> int:
         "figure": sweep.figure,
         "points": [{axis: p.x, "rows": [attrs.asdict(row) for row in p.report.rows]} for p in found],
         "command": f"python benchmarks/dd1.py {' '.join(words)}",
-        "protocol": dict(found[0].report.protocol),
+        "protocol": attrs.asdict(found[0].report.protocol),
         "hardware": dict(found[0].report.hardware),
         "versions": dict(found[0].report.versions),
     }

@@ -19,7 +19,9 @@ from ardistill.cli.collect import CollectWords
 from ardistill.cli.compare import CompareWords
 from ardistill.cli.convert import ConvertWords
 from ardistill.cli.eval import EvalRun, EvalStudent
+from ardistill.cli.fetch import FetchWords
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
+from ardistill.cli.table import TableWords
 from ardistill.config import RunConfig, Section, TeacherWords
 from ardistill.config.layers import nested_class, presets_of
 from ardistill.config.section import plain
@@ -48,6 +50,8 @@ FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
         (TeacherWords, EvalRun),
     ),
     ("compare RUN...", "", CompareWords, ()),
+    ("table [RUN...]", "", TableWords, ()),
+    ("fetch [NAME...]", "", FetchWords, ()),
     ("collect", "", CollectWords, ()),
     ("convert FILE...", "", ConvertWords, ()),
 )

@@ -15,6 +15,8 @@ VERBS = {
     "sample": "ardistill.cli.sample",
     "eval": "ardistill.cli.eval",
     "compare": "ardistill.cli.compare",
+    "table": "ardistill.cli.table",
+    "fetch": "ardistill.cli.fetch",
     "collect": "ardistill.cli.collect",
     "pretrain": "ardistill.cli.pretrain",
     "convert": "ardistill.cli.convert",

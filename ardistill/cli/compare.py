@@ -20,7 +20,7 @@ from ardistill.errors import ConfigError, RunFolderError
 from ardistill.wording import shown
 
 if TYPE_CHECKING:
-    from ardistill.evaluation.comparison import Entry  # which imports torch
+    from ardistill.evaluation.tables.comparison import Entry  # which imports torch
 
 SUMMARY = "lay runs side by side: a table and a picture"
 
@@ -44,9 +44,9 @@ def main(words: list[str]) -> int:
         raise ConfigError("compare lacks its runs; write: ardistill compare RUN RUN... [out=compare.png]")
     check_output(given.out)
 
-    from ardistill.evaluation.chart import chart
-    from ardistill.evaluation.comparison import compare
-    from ardistill.evaluation.table import print_comparison
+    from ardistill.evaluation.tables.chart import chart
+    from ardistill.evaluation.tables.comparison import compare
+    from ardistill.evaluation.tables.table import print_comparison
     from ardistill.files import write_atomic
 
     comparison = compare([_entry(Path(run)) for run in runs])
@@ -58,8 +58,8 @@ def main(words: list[str]) -> int:
 
 
 def _entry(run: Path) -> "Entry":
-    from ardistill.evaluation.comparison import Entry
     from ardistill.evaluation.report import Report
+    from ardistill.evaluation.tables.comparison import Entry
     from ardistill.launch.folder import existing
 
     try:

@@ -7,7 +7,7 @@
 
 quick=true is a look in a minute or two, far from trained. The run folder holds config.toml, checkpoints/, what the
 method keeps (tuning.safetensors), preparing.json (the seconds that took), student.safetensors, metrics.jsonl,
-tensorboard/, samples.png and report.json.
+tensorboard/, samples.png, report.json and report.html; with eval.every, best.safetensors.
 """
 
 import re
@@ -49,26 +49,26 @@ def main(words: list[str]) -> int:
     from ardistill.launch.distil import Job
     from ardistill.weights import reporting
 
-    report_file = out / "report.json"
+    report_file = out / folders.REPORT
     if resumed is not None and report_file.is_file():
         with folders.locked(out):
             _show(Report.load(report_file))
         print(f"\n{out} is finished; evaluate it anew with: python -m ardistill eval run={out}")
         return 0
     with shown_progress() as progress, reporting(progress):
-        job = Job.of(config, out, registry)
+        job = Job.of(config, out, registry, progress)
     if resumed is None:
         folders.create(out, dump_toml(config))
     with folders.locked(out), shown_progress() as progress:
         command = shlex.join(["python", "-m", "ardistill", "run", *words])
         report = job.run(progress, command)
     _show(report)
-    print(f"\n{out / 'samples.png'}\n{report_file}")
+    print(f"\n{out / folders.PICTURE}\n{report_file}\n{out / folders.PAGE}")
     return 0
 
 
 def _show(report: "Report") -> None:
-    from ardistill.evaluation.table import cost_lines, print_table
+    from ardistill.evaluation.tables.table import cost_lines, print_table
 
     print_table(report.rows)
     for line in cost_lines(report):

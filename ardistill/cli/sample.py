@@ -15,7 +15,7 @@ captions. A .png is a sheet of all images; an .npz holds `arr_0`, uint8 images (
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import attrs
 from attrs.validators import ge, gt, le
@@ -27,9 +27,6 @@ from ardistill.config.students import student_trees
 from ardistill.errors import ConfigError, PluginError
 from ardistill.plugins import Registry, discover
 from ardistill.records import TeacherOffer
-
-if TYPE_CHECKING:
-    from ardistill.protocols import Student  # which imports torch
 
 SUMMARY = "draw images from a trained or published student, or a teacher"
 
@@ -79,17 +76,15 @@ def main(words: list[str]) -> int:
 
     from ardistill.launch.draw import Subjects, draw_images, save_images
     from ardistill.launch.parts import load_models
-    from ardistill.launch.trained import open_run
+    from ardistill.launch.trained import open_models
     from ardistill.weights import reporting
 
     with shown_progress() as progress, reporting(progress):
         if isinstance(given, FromRun):
-            trained = open_run(given.run, registry)
-            captions, teacher = None, trained.parts.teacher
-            student: Student | None = trained.student
+            captions, models = None, open_models(given.run, registry)
         else:
             captions, models = _captions(given, registry), load_models(given, registry)
-            teacher, student = models.teacher, models.student
+        teacher, student = models.teacher, models.student
         if captions is None:
             subjects = Subjects.classes(teacher, given.classes)
         else:

@@ -1,43 +1,14 @@
 """The configuration of a run."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from attrs.validators import ge, le
 
+from ardistill.config.judging import EvalConfig
 from ardistill.config.section import Section, section_of
-from ardistill.schedules import ONESTEP, skipped
-
-
-def known_baselines(_: object, field: "attrs.Attribute[Any]", names: tuple[str, ...]) -> None:
-    """Every name is a baseline's, and said once; the teacher's number of steps is not known yet."""
-    for index, name in enumerate(names):
-        try:
-            skipped(name)
-        except ValueError as error:
-            raise ValueError(f"{field.name}: {error}") from error
-        if name in names[:index]:
-            raise ValueError(f"{field.name} names {name} twice; give each baseline once")
-
-
-@attrs.frozen
-class EvalConfig:
-    """How a run's student is judged."""
-
-    n: int = attrs.field(default=5000, validator=ge(1))
-    """Images that each row of the report is measured on."""
-    batch: int = attrs.field(default=250, validator=ge(1))
-    steps: tuple[str, ...] = ()
-    """Schedules to judge, e.g. 1,2,pre-trained-4-5; without any, each number of passes up to four."""
-    baselines: tuple[str, ...] = attrs.field(default=(ONESTEP, "skip-1"), validator=known_baselines)
-    """Rows to compare with: onestep*, skip-1, skip-2, ... Gaps are measured where onestep* is among them."""
-
-    @classmethod
-    def presets(cls) -> Mapping[str, Mapping[str, object]]:
-        return {"quick": {"n": 1000}}
 
 
 @attrs.frozen

@@ -1,10 +1,10 @@
-"""Draws images from candidates and from the data, and keeps of them only what is judged and shown.
+"""Draws images from candidates and from the data, and keeps of them only what is judged.
 
-Shape legend: B batch, N images, L tokens, C code width, Z classes, H W pixels.
+Shape legend: B batch, N images, K steps, V codes, L tokens, C code width, Z classes, H W pixels.
 
-Sample i of every candidate shows class i mod n_classes, and its randomness is a function of (seed, stream,
-i), so figures do not depend on the batch size or on which other candidates are measured. Images are judged
-as they are drawn; beyond the few to be shown, only their features stay in memory.
+An image's class and randomness are a function of (seed, stream, i), so figures do not depend on the batch size or on
+which other candidates are measured. Images are judged as they are drawn; only their features stay in memory. Real
+images do not depend on the seed: they are the same for every run.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +14,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from ardistill.evaluation.fidelity import Features
+from ardistill.evaluation.extraction import Features
+from ardistill.evaluation.histograms import Histograms, Joint
 from ardistill.evaluation.likelihood import negative_log_likelihood
+from ardistill.evaluation.protocol import Labels
 from ardistill.flow import nearest_code
 from ardistill.noise import Draw
 from ardistill.protocols import ARTeacher, Condition, Dataset, Progress, Split
@@ -23,50 +25,65 @@ from ardistill.protocols import ARTeacher, Condition, Dataset, Progress, Split
 Generate = Callable[[Tensor, Draw], Tensor]
 """(labels (B,), draw) -> latents (B, L, C), ready to decode."""
 
+FromNoise = Callable[[Tensor, Tensor], Tensor]
+"""(noise (B, L, C), labels (B,)) -> latents (B, L, C), with no other randomness."""
+
 Standing = Literal["teacher", "baseline", "student"]
+
+REAL_SEED = 0
 
 
 @attrs.frozen(eq=False)
 class Candidate:
-    """Something that draws. At most one is the teacher and one the baseline; gaps lie between the two."""
+    """Something that draws. At most one is the teacher and one the baseline; gaps lie between the two.
+
+    `from_noise` is there where its noise alone decides what it draws; a path length is measured then.
+    """
 
     name: str
     passes: int
     generate: Generate
     parameters: int | None = None
     standing: Standing = "student"
+    from_noise: FromNoise | None = None
 
 
 @attrs.frozen(eq=False)
 class Drawn:
-    """What is kept of n images: features, class accuracy 0..1, nats per token, and the images to show."""
+    """What is kept of N images: features, class accuracy 0..1, nats per token, and how often each token occurs.
+
+    `accuracy` is None where the feature network does not tell the data's classes, `joint_tv` where the teacher's joint
+    distribution can't be written down.
+    """
 
     features: Features
-    accuracy: float
+    accuracy: float | None
     nll: float
-    shown_NCHW: Tensor
+    histograms: Histograms
+    joint_tv: float | None
 
 
 @attrs.frozen(eq=False)
 class Easel:
-    """Everything that stays the same from candidate to candidate.
-
-    To show: `lines` images of each of the first `columns` classes, line by line.
-    """
+    """Everything that stays the same from candidate to candidate."""
 
     teacher: ARTeacher
     extract: Callable[[Tensor], Features]
     n: int
+    labels: Labels
     batch: int
     seed: int
-    columns: int
-    lines: int
     progress: Progress
+    joint: Joint | None = None
 
-    def draw(self, stream: str, start: int, count: int) -> Draw:
-        return Draw(self.seed, f"eval/{stream}", start, count, self.teacher.tokenizer.codebook.device)
+    def draw(self, stream: str, start: int, count: int, seed: int | None = None) -> Draw:
+        device = self.teacher.tokenizer.codebook.device
+        return Draw(self.seed if seed is None else seed, f"eval/{stream}", start, count, device)
 
-    def labels(self, draw: Draw) -> Tensor:
+    def labels_of(self, draw: Draw) -> Tensor:
+        """(B,) int64: the classes of the draw's images."""
+        if self.labels == "random":
+            return draw.integers("label", self.teacher.n_classes)
         return draw.indices() % self.teacher.n_classes
 
     def images(self, candidate: Candidate, labels_B: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -74,37 +91,46 @@ class Easel:
         latents_BLC = candidate.generate(labels_B, draw)
         return latents_BLC, self.teacher.tokenizer.decode(latents_BLC)
 
-    def _batches(self, stream: str) -> Iterator[Draw]:
+    def _batches(self, stream: str, seed: int | None = None) -> Iterator[Draw]:
         for start in range(0, self.n, self.batch):
-            draw = self.draw(stream, start, min(self.batch, self.n - start))
+            draw = self.draw(stream, start, min(self.batch, self.n - start), seed)
             yield draw
             self.progress.advance(start + len(draw), self.n, f"evaluating {stream}")
 
-    def real(self, dataset: Dataset, split: Split) -> tuple[Features, Tensor]:
-        """Features of n real images of the split, classes in turn as in the samples, and those to show."""
-        features, shown = [], []
-        for draw in self._batches(f"real/{split}"):
-            images_BCHW, _ = dataset.images(split, draw, self.labels(draw))
-            features.append(self.extract(images_BCHW))
-            shown.append(images_BCHW[self._is_shown(draw)].cpu())
-        return Features.join(features), torch.cat(shown)
+    def real(self, dataset: Dataset, split: Split) -> Features:
+        """Features of n real images of the split; their classes are in the samples' proportions."""
 
-    def _is_shown(self, draw: Draw) -> Tensor:
-        """(B,) bool: whether the draw's images are among those to show."""
-        line_B = draw.indices() // self.teacher.n_classes
-        return (line_B < self.lines) & (self.labels(draw) < self.columns)
+        def parts() -> Iterator[Features]:
+            for draw in self._batches(f"real/{split}", REAL_SEED):
+                labels_B = self.labels_of(draw) if self.labels == "balanced" else None
+                images_BCHW, _ = dataset.images(split, draw, labels_B)
+                yield self.extract(images_BCHW)
+
+        return Features.join(parts(), self.n)
 
     def drawn(self, candidate: Candidate, stream: str) -> Drawn:
         """N samples of the candidate from the given stream of randomness."""
-        features, labels, nats, shown = [], [], [], []
-        for draw in self._batches(stream):
-            labels_B = self.labels(draw)
-            latents_BLC, images_BCHW = self.images(candidate, labels_B, draw)
-            tokens_BL = nearest_code(latents_BLC, self.teacher.tokenizer.codebook)
-            features.append(self.extract(images_BCHW))
-            labels.append(labels_B.cpu())
-            nats.append(negative_log_likelihood(self.teacher, Condition(labels_B), tokens_BL).double().cpu())
-            shown.append(images_BCHW[self._is_shown(draw)].cpu())
-        joined = Features.join(features)
-        right_N = joined.logits_NZ.argmax(1) == torch.cat(labels)
-        return Drawn(joined, right_N.double().mean().item(), torch.cat(nats).mean().item(), torch.cat(shown))
+        teacher = self.teacher
+        histograms = Histograms.empty(teacher)
+        labels, nats, tokens = [], [], []
+
+        def parts() -> Iterator[Features]:
+            for draw in self._batches(stream):
+                labels_B = self.labels_of(draw)
+                latents_BLC, images_BCHW = self.images(candidate, labels_B, draw)
+                tokens_BL = nearest_code(latents_BLC, teacher.tokenizer.codebook)
+                nats_B = negative_log_likelihood(teacher, Condition(labels_B), tokens_BL)
+                histograms.add(tokens_BL)
+                labels.append(labels_B.cpu())
+                nats.append(nats_B.double().cpu())
+                if self.joint is not None:
+                    tokens.append(tokens_BL.cpu())
+                yield self.extract(images_BCHW)
+
+        features = Features.join(parts(), self.n)
+        labels_N = torch.cat(labels)
+        accuracy = None
+        if features.logits_NZ.shape[1] == teacher.n_classes:
+            accuracy = (features.logits_NZ.argmax(1) == labels_N).double().mean().item()
+        joint_tv = None if self.joint is None else self.joint.distance(torch.cat(tokens), labels_N)
+        return Drawn(features, accuracy, torch.cat(nats).mean().item(), histograms, joint_tv)

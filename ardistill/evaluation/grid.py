@@ -12,7 +12,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ardistill.evaluation.fidelity import to_uint8
+from ardistill.evaluation.extraction import to_uint8
 
 CELL = 64  # pixels aimed at; a small image is enlarged by a whole number, a large one keeps up to twice this
 GAP, GROUP_GAP, MARGIN = 4, 16, 24

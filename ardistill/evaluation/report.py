@@ -15,9 +15,13 @@ from cattrs import BaseValidationError, Converter
 
 import ardistill
 from ardistill.errors import RunFolderError
+from ardistill.evaluation.protocol import Protocol
+from ardistill.evaluation.timing.speed import Timing
 from ardistill.files import json_text, write_atomic
 
 _CONVERTER = Converter(forbid_extra_keys=True)
+
+FORMAT = 1
 
 PREPARING, EVALUATING = "preparing", "evaluating "
 """How `Report.seconds` calls what comes before training, and begins the names of what comes after."""
@@ -25,26 +29,35 @@ PREPARING, EVALUATING = "preparing", "evaluating "
 
 @attrs.frozen
 class Row:
-    """One generator's figures. None is what was not measured or has no meaning.
+    """One generator's figures, and the protocol they were measured by. None is what was not measured or has no meaning.
 
-    `fid`, `precision` and `recall` are against the real images of `protocol["reference"]`, `fid_test`
+    `fid`, `kid`, `precision` and `recall` are against the real images of `protocol.reference`, `fid_test`
     against held-out ones, `fid_teacher` against the teacher's samples (the teacher's own: a second,
-    independent draw). `isc` and `accuracy` (0..1) come from the feature network's logits, `nll` is in nats
-    per token, `passes` counts evaluations of a transformer, gaps are in per cent. `seconds_per_image` and its
-    `speedup` over the teacher are at the protocol's batch size, `latency` and `latency_speedup` are of one
-    image alone; ranges go from the fastest to the slowest repeat.
+    independent draw). `kid_std` is over KID's subsets. `isc` and `accuracy` (0..1) come from the feature network's
+    logits, `nll` is in nats per token. `tokens_tv` and `joint_tv` (0..1) are total variations: of each step's histogram
+    of tokens from the teacher's samples', averaged over the steps, and of whole sequences from the teacher's joint
+    distribution, where that can be written down. `ppl` is the perceptual path length. `passes` counts evaluations of a
+    transformer, gaps are in per cent. `seconds_per_image` and its `speedup` over the teacher are at the largest
+    batch that every candidate was timed at, `latency` and `latency_speedup` are of one image alone, decoding included;
+    ranges go from the fastest to the slowest repeat.
     """
 
     name: str
     passes: int
     fid: float
-    fid_test: float
-    isc: float
-    precision: float
-    recall: float
-    accuracy: float
+    protocol: Protocol
+    fid_test: float | None = None
+    isc: float | None = None
+    kid: float | None = None
+    kid_std: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    accuracy: float | None = None
     fid_teacher: float | None = None
     nll: float | None = None
+    tokens_tv: float | None = None
+    joint_tv: float | None = None
+    ppl: float | None = None
     parameters: int | None = None
     seconds_per_image: float | None = None
     seconds_range: tuple[float, float] | None = None
@@ -97,24 +110,39 @@ def _now() -> str:
 
 @attrs.frozen
 class Report:
-    """`report.json`. `n` images stand behind every distance.
+    """`report.json`; docs/report.schema.json is its schema.
 
-    `seconds` is wall time: of preparing, of each phase of training, and of evaluating. `throughput` is a second's work:
-    the images of each phase, over all its roles, and what was prepared, e.g. "preparing teacher samples".
-    `protocol` is what makes two distances comparable: reference, n, label rule, feature network, guidance.
+    `floor` is the FID between held-out and reference images, both real. `seconds` is wall time: of preparing, of each
+    phase of training, and of evaluating. `throughput` is a second's work: the images of each phase, over all its
+    roles, and what was prepared, e.g. "preparing teacher samples". `speed` has every row at every batch size.
+    `format` changes when a reader has to.
     """
 
     rows: tuple[Row, ...]
-    n: int
-    seed: int
-    protocol: Mapping[str, Any]
     config: Mapping[str, Any]
     command: str
+    floor: float | None = None
+    speed: tuple[Timing, ...] = ()
     seconds: Mapping[str, float] = attrs.field(factory=dict)
+    throughput: Mapping[str, float] = attrs.field(factory=dict)
     versions: Mapping[str, str] = attrs.field(factory=versions)
     hardware: Mapping[str, Any] = attrs.field(factory=hardware)
     date: str = attrs.field(factory=_now)
-    throughput: Mapping[str, float] = attrs.field(factory=dict)
+    format: int = attrs.field(default=FORMAT, validator=attrs.validators.in_((FORMAT,)))
+
+    @property
+    def protocol(self) -> Protocol:
+        """That of all its rows."""
+        return self.rows[0].protocol
+
+    @property
+    def n(self) -> int:
+        """Images behind every distance."""
+        return self.protocol.n
+
+    @property
+    def seed(self) -> int:
+        return self.protocol.seed
 
     @property
     def phase_seconds(self) -> Mapping[str, float]:

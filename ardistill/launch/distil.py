@@ -10,12 +10,14 @@ from torchvision.utils import make_grid
 
 from ardistill.config import RunConfig
 from ardistill.config.section import plain
-from ardistill.evaluation.fidelity import check_enough
 from ardistill.evaluation.report import Report
-from ardistill.launch.assess import Judging, assess, check_baselines, plans_of, report_of, save_picture
+from ardistill.launch import folder as folders
+from ardistill.launch.assess import assess, report_of, save_page, save_picture
+from ardistill.launch.candidates import check_baselines, plans_of
 from ardistill.launch.cost import Cost, Preparing
-from ardistill.launch.folder import STUDENT
+from ardistill.launch.judging import Bench, Judging
 from ardistill.launch.parts import Parts, assemble, save_student, student_reader
+from ardistill.launch.watching import Watch
 from ardistill.noise import Draw
 from ardistill.plugins import Registry
 from ardistill.protocols import Condition, DistillMethod, Progress, RunContext
@@ -41,21 +43,26 @@ class Job:
 
     config: RunConfig
     folder: Path
-    parts: Parts
+    bench: Bench
     method: DistillMethod
     plans: tuple[Schedule, ...]
+    registry: Registry
+
+    @property
+    def parts(self) -> Parts:
+        return self.bench.parts
 
     @classmethod
-    def of(cls, config: RunConfig, folder: Path, registry: Registry) -> "Job":
+    def of(cls, config: RunConfig, folder: Path, registry: Registry, progress: Progress) -> "Job":
         parts = assemble(config, registry)
-        check_enough(config.eval.n, parts.network.n_features, "eval.n images")
         check_baselines(config.eval.baselines, parts.teacher)
+        bench = Bench.of(Judging.of(config), parts, progress)
         make_method = registry.load("method", config.method.name)
         reader = student_reader(parts.teacher, registry)
-        context = RunContext(config.seed, folder, parts.device, parts.network, reader)
+        context = RunContext(config.seed, folder, parts.device, parts.own_features, reader)
         method: DistillMethod = make_method(config.method.settings, parts.teacher, context)
         plans = plans_of(config.eval.steps, method.student(), parts.teacher)
-        return cls(config, folder, parts, method, plans)
+        return cls(config, folder, bench, method, plans, registry)
 
     def run(self, progress: Progress, command: str) -> Report:
         """Trains from wherever the folder's newest checkpoint stands, then evaluates."""
@@ -76,19 +83,21 @@ class Job:
                 journal=journal,
                 progress=progress,
                 on_checkpoint=lambda images: journal.picture("samples", images, self._samples()),
+                watch=Watch(self.bench, self.method, self.plans[0], self.folder, journal, progress),
+                watch_every=self.config.eval.every,
             )
             seconds = trainer.run()
         finally:
             journal.close()
         student = self.method.student()
         assert isinstance(student, torch.nn.Module)
-        save_student(self.folder / STUDENT, student.eval(), self.method.student_spec)
-        judging = Judging.of(self.config)
-        result = assess(judging, self.parts, student, self.plans, progress)
+        save_student(self.folder / folders.STUDENT, student.eval(), self.method.student_spec)
+        assessed = assess(self.bench, student, self.plans, self.registry, progress)
         cost = Cost.of(preparing.seconds, preparing.rates(), seconds, self.method.phases())
-        report = report_of(judging, self.parts, result, cost, command)
-        save_picture(self.folder / "samples.png", result)
-        report.save(self.folder / "report.json")
+        report = report_of(self.bench, assessed, cost, command)
+        save_picture(self.folder / folders.PICTURE, assessed)
+        save_page(self.folder / folders.PAGE, report, assessed, self.folder / folders.METRICS)
+        report.save(self.folder / folders.REPORT)
         return report
 
     @torch.no_grad()

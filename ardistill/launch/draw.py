@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from ardistill.errors import ConfigError
-from ardistill.evaluation.fidelity import to_uint8
+from ardistill.evaluation.extraction import to_uint8
 from ardistill.files import write_atomic
 from ardistill.noise import Draw
 from ardistill.protocols import ARTeacher, Condition, Progress, Student

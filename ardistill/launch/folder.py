@@ -1,6 +1,7 @@
 """The run folder: who owns it, where it lies, what makes a folder one.
 
-config.toml, preparing.json, checkpoints/, student.safetensors, metrics.jsonl, tensorboard/, samples.png, report.json
+config.toml, preparing.json, checkpoints/, student.safetensors, best.safetensors, metrics.jsonl, tensorboard/,
+samples.png, report.json, report.html
 """
 
 import fcntl
@@ -8,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ardistill.config import RunConfig, load
 from ardistill.errors import RunFolderError
 from ardistill.files import write_atomic
+from ardistill.plugins import Registry
 
 CONFIG = "config.toml"
-STUDENT = "student.safetensors"
+STUDENT, BEST = "student.safetensors", "best.safetensors"
+REPORT, PAGE, PICTURE, METRICS = "report.json", "report.html", "samples.png", "metrics.jsonl"
 _LOCK = ".lock"
 
 
@@ -51,6 +55,12 @@ def existing(folder: Path, *, needs: str = CONFIG) -> Path:
             f"{folder} holds no {needs} yet; finish it with: python -m ardistill run resume={folder}"
         )
     return folder
+
+
+def configured(folder: Path, registry: Registry) -> RunConfig:
+    """The configuration of a run that has a student. Raises RunFolderError where there is none yet."""
+    existing(folder, needs=STUDENT)
+    return load([], folder / CONFIG, registry=registry)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From names in a configuration to the objects they stand for, capabilities checked before anything is loaded."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import attrs
 import torch
 from torch import nn
 
-from ardistill.config import NoSettings, RunConfig, StudentWords, TeacherWords
+from ardistill.config import EvalConfig, NoSettings, RunConfig, StudentWords, TeacherWords
 from ardistill.errors import ArdistillError, ConfigError, PluginError, WeightsError
 from ardistill.plugins import Registry
 from ardistill.protocols import ARTeacher, Dataset, FeatureNetwork, Student, StudentSpec
@@ -20,12 +21,16 @@ from ardistill.wording import shown
 
 @attrs.frozen(eq=False)
 class Parts:
-    """What a run works with, on its device."""
+    """What a run works with, on its device.
+
+    `network` judges; `own_features` is the data's own network, None where its weights are not there.
+    """
 
     dataset: Dataset
     teacher: ARTeacher
     network: FeatureNetwork
     device: torch.device
+    own_features: FeatureNetwork | None = None
 
 
 @attrs.frozen(eq=False)
@@ -90,8 +95,8 @@ def load_models(config: TeacherWords, registry: Registry) -> Models:
     return Models(dataset, teacher, device, student)
 
 
-def judged(models: Models, config: TeacherWords, registry: Registry) -> Parts:
-    """With what judges them: the data have to fit the teacher."""
+def judged(models: Models, config: TeacherWords, judging: EvalConfig, registry: Registry) -> Parts:
+    """With the network that judges them: the data have to fit the teacher."""
     dataset, teacher = models.dataset, models.teacher
     if not teacher.n_classes:
         raise ConfigError(
@@ -104,19 +109,43 @@ def judged(models: Models, config: TeacherWords, registry: Registry) -> Parts:
             f"images, and data={config.data.name} has {dataset.n_classes} of {dataset.image_shape}; "
             "choose a pair that fits"
         )
-    network: Any = registry.load("features", dataset.features)(dataset.weights)
-    return Parts(dataset, teacher, network.to(models.device), models.device)
+    name = judging.rules.features or dataset.features
+    network = _network(name, dataset, judging.weights, registry, models.device)
+    own: FeatureNetwork | None = network
+    if name != dataset.features:
+        try:
+            own = _network(dataset.features, dataset, None, registry, models.device)
+        except WeightsError:  # a method that needs it says so itself
+            own = None
+    return Parts(dataset, teacher, network, models.device, own)
+
+
+def _network(
+    name: str, dataset: Dataset, weights: Path | None, registry: Registry, device: torch.device
+) -> FeatureNetwork:
+    """A registered feature network, of the given file, or of what is bundled with data that call it their own."""
+
+    def find(what: str) -> Path | None:
+        if what == "features" and weights is not None:
+            return weights
+        return dataset.weights(what) if name == dataset.features else None
+
+    network: Any = registry.load("features", name)(find)
+    made: FeatureNetwork = network.to(device)
+    return made
 
 
 def assemble(config: RunConfig, registry: Registry) -> Parts:
     """Loads data, teacher and feature network of a run."""
     check_capabilities(config, registry)
-    return judged(load_models(config, registry), config, registry)
+    return judged(load_models(config, registry), config, config.eval, registry)
 
 
-def save_student(path: Path, student: nn.Module, spec: StudentSpec) -> None:
-    """The student's weights with what rebuilds it."""
-    write_weights(path, student.state_dict(), {"kind": "student", **attrs.asdict(spec)})
+def save_student(
+    path: Path, student: nn.Module, spec: StudentSpec, about: Mapping[str, Any] | None = None
+) -> None:
+    """The student's weights with what rebuilds it, and what else the file is to say."""
+    write_weights(path, student.state_dict(), {"kind": "student", **attrs.asdict(spec), **(about or {})})
 
 
 def read_student(name: str, settings: Any, teacher: ARTeacher, registry: Registry) -> Student:

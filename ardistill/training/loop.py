@@ -33,7 +33,9 @@ class Trainer:
     """Trains a method to the end of its last phase; one without phases has nothing to train.
 
     Every draw derives from (seed, phase, image index), so the run is the same whether or not it was interrupted.
-    `on_checkpoint(total_images)` is called after each save.
+    `on_checkpoint(total_images)` is called after each save. `watch(total_images, seconds of training)` is called
+    whenever another `watch_every` images are done, before a checkpoint of the same moment, so that a kill between the
+    two costs a repetition and no record; 0 is never. Its time does not count as training.
     """
 
     method: DistillMethod
@@ -44,6 +46,8 @@ class Trainer:
     journal: Journal
     progress: Progress
     on_checkpoint: Callable[[int], None] = lambda _: None
+    watch: Callable[[int, float], None] = lambda *_: None
+    watch_every: int = 0
 
     def run(self) -> Mapping[str, float]:
         """Returns the seconds each phase took, over all sessions of the run."""
@@ -74,6 +78,7 @@ class Trainer:
         base, saved = position.total_images - position.images, position.images
         record_every = max(1, phase.images // _RECORDS_PER_PHASE)
         images, update, running = position.images, position.update, _Means()
+        before_this = sum(seconds for name, seconds in position.seconds.items() if name != phase.name)
 
         def here() -> Position:
             return Position(
@@ -94,6 +99,10 @@ class Trainer:
             if finished or images // record_every > before // record_every:
                 self.journal.record(phase.name, base + images, running.take())
             self.progress.advance(min(images, phase.images), phase.images, phase.name)
+            if self.watch_every and (base + images) // self.watch_every > (base + before) // self.watch_every:
+                paused = time.perf_counter()
+                self.watch(base + images, before_this + spent + paused - began)
+                began += time.perf_counter() - paused
             if finished or images - saved >= self.every:
                 self.checkpoints.save(here(), self.method.modules, optimisers)
                 saved = images

@@ -26,4 +26,5 @@ def ardistill_trajectories() -> Iterator[TrajectoryOffer]:
         summary="noise carried to tokens by the probability flow, step by step",
         target="ardistill_dd1.pairing:flow_matching",
         config="ardistill_dd1.config:FlowSettings",
+        of_noise=True,
     )

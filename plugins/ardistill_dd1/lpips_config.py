@@ -1,12 +1,11 @@
-"""The words of the perceptual distance, beneath `method.lpips`."""
+"""The words of the perceptual loss, beneath `method.lpips`."""
 
 import math
 from pathlib import Path
-from typing import Literal
 
 import attrs
 
-Network = Literal["features", "vgg", "alex"]
+from ardistill.backbones import Network, check_weights
 
 
 def _weight(_: object, field: "attrs.Attribute[float]", value: float) -> None:
@@ -28,5 +27,4 @@ class LPIPSConfig:
     """The backbone's file as torchvision has it; without one, torch's cache is looked into. Nothing is downloaded."""
 
     def __attrs_post_init__(self) -> None:
-        if self.weights is not None and self.net == "features":
-            raise ValueError("weights are for net=vgg or net=alex; net=features takes the data's own network")
+        check_weights(self.net, self.weights)

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.errors import ConfigError, DataError, MisfitError
+from ardistill.perceptual import Distance, perceptual
 from ardistill.protocols import ARTeacher, Draw, Jumper, Jumps, Phase, Progress, Role, RunContext
 from ardistill.trajectories import Pairing, Pairs
 from ardistill_dd1.config import DD1Config
 from ardistill_dd1.losses import cross_entropy, token_weights
 from ardistill_dd1.order import Epochs
 from ardistill_dd1.pairing import flow_matching
-from ardistill_dd1.perceptual import Distance, perceptual
 
 
 @attrs.frozen(eq=False)
@@ -58,8 +58,10 @@ class DD1:
         self.pairs = self._pairs()
         self.epochs = Epochs(config.n_pairs, context.seed)
         self._distance: Distance | None = None
-        if config.lpips.weight:
-            self._distance = perceptual(config.lpips, context.features, context.device)
+        if (lpips := config.lpips).weight:
+            self._distance = perceptual(
+                lpips.net, lpips.weights, context.features, context.device, option="method.lpips"
+            )
             blank_BCHW = torch.zeros(1, *teacher.tokenizer.image_shape, device=context.device)
             self._distance(blank_BCHW.requires_grad_(), blank_BCHW)  # which refuses what it can't compare
         layout = teacher.layout

@@ -4,6 +4,7 @@ Legend: Z classes, B batch, N all scans of a split, H W pixels. Images are grey,
 Credit: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, CC BY 4.0 (README.md).
 """
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,14 @@ HOME = Path(__file__).parent
 SIDE, N_CLASSES = 16, 10
 MARGIN = 1.12  # the scans touch their border; zoomed out by this, a shift does not cut strokes
 TURN, ZOOM, SHIFT, SHEAR = 0.17, 0.06, 0.12, 0.1  # radians; share; half image widths; slope
+
+
+@cache
+def scans_sha256() -> str:
+    """Over the file of the scans, and how much they are warped."""
+    digest = hashlib.sha256((HOME / "digits.npz").read_bytes())
+    digest.update(repr((SIDE, MARGIN, TURN, ZOOM, SHIFT, SHEAR)).encode())
+    return digest.hexdigest()
 
 
 @cache
@@ -107,6 +116,11 @@ class Digits:
     n_classes = N_CLASSES
     image_shape = (3, SIDE, SIDE)
     features = "digits"
+    splits: tuple[Split, ...] = ("train", "test")
+
+    @property
+    def sha256(self) -> str:
+        return scans_sha256()
 
     def images(self, split: Split, draw: Draw, labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Image n is the scan and the warp that `draw` gives n: (B, 3, 16, 16) in [-1, 1] and labels (B,).

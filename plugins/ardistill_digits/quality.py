@@ -20,7 +20,8 @@ from ardistill_var.settings import VARTeacherSettings
 from torch import Tensor
 
 from ardistill.config import structure_words
-from ardistill.evaluation.fidelity import Features, features_of, frechet
+from ardistill.evaluation.extraction import Features, features_of
+from ardistill.evaluation.fidelity import frechet
 from ardistill.noise import Draw
 from ardistill.protocols import ARTeacher, Condition, Dataset, FeatureNetwork, Split, WeightsFinder
 from ardistill.sampling import Marginals, teacher_tokens

@@ -6,13 +6,14 @@ ten, however sharp its digits are.
 Legend: B batch, H W pixels.
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ardistill.protocols import Draw, Split
-from ardistill_digits.data import HOME, N_CLASSES, SIDE, digits_of, folder_finder
+from ardistill_digits.data import HOME, N_CLASSES, SIDE, digits_of, folder_finder, scans_sha256
 
 PREFIX = "sums-"
 """What the names of the weights' files begin with."""
@@ -25,6 +26,12 @@ class DigitSums:
     n_classes = N_CLASSES
     image_shape = (3, SIDE, 2 * SIDE)
     features = "digit-sums"
+    splits: tuple[Split, ...] = ("train", "test")
+
+    @property
+    def sha256(self) -> str:
+        """Over the name as well, since single digits are made of the same scans."""
+        return hashlib.sha256(f"{self.name} {scans_sha256()}".encode()).hexdigest()
 
     def images(self, split: Split, draw: Draw, labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Image n is the two scans and warps that `draw` gives n: (B, 3, 16, 32) in [-1, 1] and labels (B,).

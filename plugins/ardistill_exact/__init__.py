@@ -7,7 +7,7 @@ doubt about the metric. Importing this package imports no torch; the plain confi
 from collections.abc import Iterable
 
 from ardistill.hookspecs import hookimpl
-from ardistill.records import StudentOffer, TeacherOffer
+from ardistill.records import DatasetOffer, FeaturesOffer, StudentOffer, TeacherOffer
 
 ardistill_api = 1
 
@@ -36,4 +36,29 @@ def ardistill_students() -> Iterable[StudentOffer]:
         name="exact-dd1",
         summary="DD1's student of an exact teacher",
         target="ardistill_exact.jumper:rebuild",
+    )
+
+
+@hookimpl
+def ardistill_datasets() -> Iterable[DatasetOffer]:
+    yield DatasetOffer(
+        name="exact-sparse",
+        summary="draws from the joint of teacher=exact-sparse with the same settings",
+        target="ardistill_exact.data:sparse_data",
+        config="ardistill_exact.config:SparseConfig",
+    )
+    yield DatasetOffer(
+        name="exact-dense",
+        summary="draws from the joint of teacher=exact-dense with the same settings",
+        target="ardistill_exact.data:dense_data",
+        config="ardistill_exact.config:DenseConfig",
+    )
+
+
+@hookimpl
+def ardistill_features() -> Iterable[FeaturesOffer]:
+    yield FeaturesOffer(
+        name="exact",
+        summary="the latents of the exact teachers themselves",
+        target="ardistill_exact.data:latents",
     )

@@ -36,6 +36,10 @@ TINY = [
     "method.batch=16",
     "eval.n=100",
     "eval.batch=100",
+    "eval.every=100",
+    "eval.every_n=60",
+    "eval.speed.batches=1,8",
+    "eval.speed.repeats=2",
     "checkpoint.every=40",
 ]
 
@@ -54,13 +58,14 @@ def run(tmp_path_factory):
     return folder
 
 
-def same_student(one: Path, other: Path) -> bool:
-    a, b = (read_weights(folder / "student.safetensors").tensors for folder in (one, other))
+def same_student(one: Path, other: Path, file: str = "student.safetensors") -> bool:
+    a, b = (read_weights(folder / file).tensors for folder in (one, other))
     return a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
 
 
 def test_the_run_folder_holds_what_is_promised(run):
-    for name in ("config.toml", "student.safetensors", "metrics.jsonl", "samples.png", "report.json"):
+    names = ["config.toml", "student.safetensors", "best.safetensors", "metrics.jsonl", "samples.png"]
+    for name in (*names, "report.json", "report.html"):
         assert (run / name).stat().st_size > 0, name
     assert any((run / "tensorboard").iterdir())
     assert any((run / "checkpoints").iterdir())
@@ -72,6 +77,7 @@ def test_the_run_folder_holds_what_is_promised(run):
         "csd",
         "align-guidance",
         "align",
+        "eval",
     }
     left = [path.name for path in run.rglob("*") if path.name.endswith(".tmp")]
     assert not left
@@ -154,6 +160,43 @@ def test_tensorboard_can_read_losses_and_sample_grids(run):
     assert "samples" in events.Tags()["images"]
 
 
+def watched(folder: Path) -> list[dict]:
+    records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [record for record in records if record["phase"] == "eval"]
+
+
+def test_the_student_is_judged_while_it_trains_and_the_best_is_kept(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    records = watched(run)
+    assert [record["images"] // 100 for record in records] == [1, 2, 3]
+    assert all(record["images"] % 100 < 16 for record in records[1:])
+    seconds = [record["seconds"] for record in records]
+    assert seconds == sorted(seconds)
+    report = Report.load(run / "report.json")
+    assert seconds[-1] <= sum(report.phase_seconds.values())
+    best = read_weights(run / "best.safetensors")
+    least = min(records, key=lambda record: record["fid"])
+    assert best.about["best"] == {"images": least["images"], "fid": least["fid"], "n": 60}
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("eval/fid")] == [record["images"] for record in records]
+
+
+def test_the_best_student_is_a_student(run, tmp_path):
+    words = [f"student.checkpoint={run / 'best.safetensors'}", "steps=1", "n=60", "speed.repeats=0"]
+    out = tmp_path / "best.json"
+    assert main(["eval", "teacher=var", "student=dd2", *words, f"out={out}"]) == 0
+    assert Report.load(out).rows[-1].name == "dd2, 1 pass"
+    assert "<html" in out.with_suffix(".html").read_text()
+
+
+def test_the_page_shows_what_the_folder_holds(run):
+    page = (run / "report.html").read_text()
+    for row in Report.load(run / "report.json").rows:
+        assert row.name in page
+    assert "teacher, same noise" in page
+
+
 def test_the_picture_is_a_picture(run):
     with Image.open(run / "samples.png") as picture:
         assert picture.width > 600
@@ -190,6 +233,9 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_happened(run, tmp_
         words = [f"resume={folder}"]
     assert main(["run", f"resume={folder}"]) == 0
     assert same_student(run, folder)
+    assert same_student(run, folder, "best.safetensors")
+    figures = [[{**record, "seconds": 0} for record in watched(each)] for each in (run, folder)]
+    assert figures[0] == figures[1]
 
 
 def _saved(folder: Path) -> int:
@@ -219,8 +265,17 @@ def test_eval_judges_other_schedules_and_leaves_the_runs_report_alone(run, tmp_p
     out = tmp_path / "more.json"
     assert main(["eval", f"run={run}", "steps=1,pre-trained-2-3", "n=120", "seed=4", f"out={out}"]) == 2
     assert "steps=pre-trained-2-3" in capsys.readouterr().err
-    assert main(["eval", f"run={run}", "steps=1,2", "n=120", "seed=4", f"out={out}"]) == 0
-    assert [row.name for row in Report.load(out).rows][3:] == ["dd2, 1 pass", "dd2, 2 passes"]
+    assert main(["eval", f"run={run}", "every=5", f"out={out}"]) == 2
+    assert "give eval.every to `run`" in capsys.readouterr().err
+    words = ["steps=1,2", "n=120", "seed=4", "labels=random", "ppl.n=20", "speed.repeats=0", f"out={out}"]
+    assert main(["eval", f"run={run}", *words]) == 0
+    report = Report.load(out)
+    assert [row.name for row in report.rows][3:] == ["dd2, 1 pass", "dd2, 2 passes"]
+    assert (report.n, report.seed, report.protocol.labels) == (120, 4, "random")
+    assert [row.ppl is not None for row in report.rows] == [False, False, False, True, False]
+    assert report.config["eval"]["n"] == 120
+    assert report.config["method"]["batch"] == 16
+    assert report.speed == ()
     assert (run / "report.json").read_bytes() == before
 
 

@@ -20,6 +20,7 @@ from ardistill.config import (
     parse_words,
     structure_words,
 )
+from ardistill.config.path_length import PathLengthConfig
 from ardistill.config.values import converter
 from ardistill.config.words import Word
 from ardistill.errors import ConfigError, PluginError
@@ -410,7 +411,16 @@ configs = st.builds(
     method=st.builds(Section, st.just("toy"), toys),
     teacher=teachers,
     data=st.just(Section("digits", NoSettings())),
-    eval=st.builds(EvalConfig, st.integers(1), st.integers(1)),
+    eval=st.builds(
+        EvalConfig,
+        protocol=st.sampled_from(["digits", "adm", "dd"]),
+        n=st.none() | st.integers(1),
+        labels=st.sampled_from([None, "balanced", "random"]),
+        reference=st.none() | paths,
+        features=st.sampled_from([None, "inception", "clip-vit-b-32"]),
+        skip=st.floats(0, 0.5),
+        ppl=st.builds(PathLengthConfig, n=st.integers(0), net=st.sampled_from([None, "vgg"])),
+    ),
     checkpoint=st.builds(CheckpointConfig, st.integers(1), st.integers(1)),
     seed=st.integers(0, 2**63 - 1),
     out=st.none() | paths,

@@ -6,8 +6,12 @@ import ardistill
 from ardistill.cli import VERBS
 from ardistill.cli.collect import CollectWords
 from ardistill.cli.eval import EvalRun, EvalStudent
+from ardistill.cli.fetch import FetchWords
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
+from ardistill.cli.table import TableWords
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
+from ardistill.config.path_length import PathLengthConfig
+from ardistill.config.speed import SpeedConfig
 from ardistill.plugins import HOOKS, KINDS
 from ardistill.records import API_VERSION
 
@@ -17,7 +21,37 @@ def keys(cls: type[attrs.AttrsInstance]) -> list[str]:
 
 
 def test_verbs() -> None:
-    assert list(VERBS) == ["run", "sample", "eval", "compare", "collect", "pretrain", "convert", "plugins"]
+    assert list(VERBS) == [
+        "run",
+        "sample",
+        "eval",
+        "compare",
+        "table",
+        "fetch",
+        "collect",
+        "pretrain",
+        "convert",
+        "plugins",
+    ]
+
+
+EVAL = [
+    "protocol",
+    "n",
+    "labels",
+    "reference",
+    "features",
+    "weights",
+    "skip",
+    "batch",
+    "steps",
+    "baselines",
+    "kid_subsets",
+    "every",
+    "every_n",
+    "ppl",
+    "speed",
+]
 
 
 def test_keys_of_a_run() -> None:
@@ -33,7 +67,9 @@ def test_keys_of_a_run() -> None:
         "out",
         "quick",
     ]
-    assert keys(EvalConfig) == ["n", "batch", "steps", "baselines"]
+    assert keys(EvalConfig) == EVAL
+    assert keys(PathLengthConfig) == ["n", "epsilon", "net", "weights"]
+    assert keys(SpeedConfig) == ["batches", "largest", "compile", "repeats"]
     assert keys(CheckpointConfig) == ["every", "keep"]
 
 
@@ -46,9 +82,17 @@ def test_keys_of_a_sample() -> None:
 
 
 def test_keys_of_an_eval() -> None:
-    words = ["n", "steps", "baselines", "seed", "out"]
+    words = [*EVAL, "seed", "out"]
     assert set(keys(EvalRun)) == {*words, "run"}
     assert set(keys(EvalStudent)) == {*words, "teacher", "data", "device", "threads", "student"}
+
+
+def test_keys_of_a_fetch() -> None:
+    assert set(keys(FetchWords)) == {"out"}
+
+
+def test_keys_of_a_table() -> None:
+    assert keys(TableWords) == ["model", "method", "out"]
 
 
 def test_keys_of_a_collection() -> None:

@@ -8,14 +8,30 @@ import pytest
 from PIL import Image
 
 from ardistill.errors import RunFolderError
-from ardistill.evaluation.chart import chart
-from ardistill.evaluation.comparison import Entry, compare
+from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row
-from ardistill.evaluation.table import print_comparison
+from ardistill.evaluation.tables.chart import chart
+from ardistill.evaluation.tables.comparison import Entry, compare
+from ardistill.evaluation.tables.table import print_comparison
+
+PROTOCOL = Protocol(
+    name="digits",
+    n=5000,
+    labels="balanced",
+    seed=0,
+    reference="digits/train",
+    reference_sha256="ab" * 32,
+    reference_n=5000,
+    resize="none",
+    features="digits",
+    features_digest="cd" * 32,
+    guidance={"scale": 0.5, "top_k": 0},
+)
 
 
 def row(name, fid, passes=1, **fields):
     measured = dict.fromkeys(("fid_test", "isc", "precision", "recall", "accuracy"), 0.5)
+    measured["protocol"] = PROTOCOL
     times = {
         "seconds_per_image": 0.001 * (1 + passes),
         "latency": 0.01 * (1 + passes),
@@ -25,16 +41,16 @@ def row(name, fid, passes=1, **fields):
 
 
 OTHERS = (row("teacher", 0.4, 4), row("onestep*", 2.6, 0), row("skip-1", 1.0, 3))
-PROTOCOL = {"reference": "digits/train", "guidance": {"scale": 0.5}, "floor": 0.31, "speed": "of 64"}
 
 
-def report(method="dd2", seed=0, rows=(), others=OTHERS, seconds=None, **fields):
+def report(method="dd2", seed=0, rows=(), others=OTHERS, seconds=None, protocol=PROTOCOL, **fields):
     settings = {"name": method, "alpha": 1.0}
     sections = {"method": settings, "teacher": {"name": "var", "cfg": "none"}, "data": {"name": "digits"}}
-    given = {"n": 5000, "protocol": PROTOCOL, "config": sections, "command": "", "hardware": {"cpu": "a"}}
+    given = {"config": sections, "command": "", "hardware": {"cpu": "a"}, "floor": 0.31 + seed}
+    own = rows or (row(f"{method}, 1 pass", 0.8), row(f"{method}, 2 passes", 0.6, 2))
+    by = attrs.evolve(protocol, seed=seed)
     return Report(
-        rows=(*others, *(rows or (row(f"{method}, 1 pass", 0.8), row(f"{method}, 2 passes", 0.6, 2)))),
-        seed=seed,
+        rows=tuple(attrs.evolve(each, protocol=by) for each in (*others, *own)),
         seconds={"preparing": 10.0, "csd": 90.0, "evaluating teacher": 7.0} if seconds is None else seconds,
         **(given | fields),
     )
@@ -107,7 +123,18 @@ def test_mean_least_and_most_over_seeds(entry):
     assert [line.row.nll for line in found.spread] == pytest.approx([1.8, 1.5, 2.1])
     assert [line.training_seconds for line in found.spread] == [101, 100, 102]
     assert found.spread[0].row.fid_teacher is None
+    assert found.spread[0].row.protocol == several[0].report.protocol
     assert found.notes == ("teacher and baselines are those of s0, seed 0",)
+
+
+def test_a_figure_that_one_seed_lacks_has_no_mean(entry):
+    several = [
+        entry(f"s{seed}", seed=seed, rows=(row("dd2, 1 pass", 0.8, isc=isc, kid=0.1 * seed, ppl=None),))
+        for seed, isc in enumerate((2.0, None))
+    ]
+    mean = compare(several).spread[0].row
+    assert (mean.isc, mean.ppl) == (None, None)
+    assert mean.kid == pytest.approx(0.05)
 
 
 def test_runs_of_other_settings_are_no_seeds_of_one_another(entry):
@@ -124,9 +151,13 @@ def test_a_schedule_that_one_seed_lacks_has_no_mean(entry):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"n": 1000}, "n is 5000 in the one and 1000 in the other"),
-        ({"protocol": PROTOCOL | {"guidance": {"scale": 1.5}}}, "protocol.guidance.scale is 0.5 .* 1.5"),
-        ({"protocol": PROTOCOL | {"reference": "digits/test"}}, "protocol.reference is digits/train"),
+        ({"protocol": {"n": 1000}}, "n is 5000 in the one and 1000 in the other"),
+        ({"protocol": {"name": "adm"}}, "protocol is digits in the one and adm"),
+        ({"protocol": {"guidance": {"scale": 1.5, "top_k": 0}}}, "guidance.scale is 0.5 .* 1.5"),
+        ({"protocol": {"guidance": {"scale": 0.5}}}, "guidance.top_k is 0 in the one and absent"),
+        ({"protocol": {"reference_sha256": "77"}}, "reference_sha256 is .* and 77 in the other"),
+        ({"protocol": {"labels": "random"}}, "labels is balanced in the one and random"),
+        ({"protocol": {"features_digest": "ef"}}, "features_digest is cdcd"),
         ({"config": {"teacher": {"name": "llamagen"}}}, "teacher.name is var in the one and llamagen"),
         ({"config": {"teacher": {"name": "var"}, "data": {"name": "sums"}}}, "data.name is digits"),
         ({"others": (row("teacher", 0.5, 4),)}, "the teacher's FID, of the same seed, is 0.4 .* 0.5"),
@@ -137,16 +168,21 @@ def test_a_schedule_that_one_seed_lacks_has_no_mean(entry):
     ],
 )
 def test_what_cannot_be_compared_is_refused_by_the_fields_name(entry, fields, told):
+    fields = dict(fields)
+    protocol = attrs.evolve(PROTOCOL, **fields.pop("protocol", {}))
     with pytest.raises(
         RunFolderError, match=rf"a/report.json and \S*b/report.json can't be compared: {told}"
     ):
-        compare([entry("a"), entry("b", **fields)])
+        compare([entry("a"), entry("b", protocol=protocol, **fields)])
+
+
+def test_settings_that_one_configuration_does_not_hold_are_no_difference(entry):
+    compare([entry("a"), entry("b", config={"teacher": {"name": "var"}})])
 
 
 def test_what_the_seed_decides_is_no_difference(entry):
     teacher = (row("teacher", 0.6, 4), *OTHERS[1:])
-    drawn = {"protocol": PROTOCOL | {"floor": 0.5}, "others": teacher}
-    found = compare([entry("a"), entry("b", seed=1, **drawn)])
+    found = compare([entry("a"), entry("b", seed=1, others=teacher)])
     assert found.lines[0].row.fid == 0.4
     assert "gaps lie between each run's own teacher and onestep*" in found.notes
 
@@ -183,6 +219,30 @@ def test_the_table_has_every_column_and_what_training_took(entry):
     assert lines[4].startswith("dd2, 1 pass [seed 0, a]  ")
     assert "\x1b" not in out.getvalue()
     assert lines[-1] == "teacher and baselines are those of a, seed 0"
+
+
+def test_rare_columns_appear_where_a_row_has_them(entry):
+    out = io.StringIO()
+    rich = (row("dd2, 1 pass", 0.8, kid=0.00125, tokens_tv=0.25, ppl=18437.6, isc=None, accuracy=None),)
+    print_comparison(compare([entry("a", rows=rich)]), out)
+    head, teacher, *_, student = out.getvalue().splitlines()[:5]
+    assert head.split()[-13:-2] == [
+        "rec",
+        "KID",
+        "TV",
+        "PPL",
+        "acc",
+        "%",
+        "NLL",
+        "params",
+        "ms/img",
+        "alone",
+        "speed",
+    ]
+    assert teacher.split()[-11:-7] == ["0.50", "-", "-", "-"]
+    assert student.split()[-12:-6] == ["0.50", "0.50", "1.250", "0.250", "18438", "-"]
+    assert "KID: times 1000; TV: " in out.getvalue()
+    assert "joint" not in out.getvalue()
 
 
 def pixels(png):

@@ -5,8 +5,9 @@ import json
 import attrs
 import pytest
 
+from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row
-from ardistill.evaluation.table import cost_lines, duration
+from ardistill.evaluation.tables.table import cost_lines, duration
 from ardistill.launch.cost import Cost, Preparing
 from ardistill.training.loop import images_taken
 
@@ -108,9 +109,10 @@ def test_costs_go_by_the_reports_names():
 
 def report(seconds, throughput=None):
     scores = dict.fromkeys(("fid", "fid_test", "isc", "precision", "recall", "accuracy"), 0.5)
-    rows = (Row(name="teacher", passes=4, **scores),)
+    protocol = Protocol("digits", 5, "balanced", 0, "digits/train", "00", 5, "none", "digits", "11", {})
+    rows = (Row(name="teacher", passes=4, protocol=protocol, **scores),)
     told = {} if throughput is None else throughput
-    return Report(rows, 5, 0, {}, {}, "", seconds, throughput=told)
+    return Report(rows, {}, "", seconds=seconds, throughput=told)
 
 
 def test_training_seconds_are_all_but_evaluating():

@@ -4,8 +4,11 @@ import torch
 
 from ardistill.errors import DataError
 from ardistill.evaluation.evaluate import evaluate
-from ardistill.evaluation.fidelity import features_of, fidelity, frechet
+from ardistill.evaluation.extraction import features_of
+from ardistill.evaluation.fidelity import fidelity, frechet
+from ardistill.evaluation.judge import Judge, Rules
 from ardistill.evaluation.likelihood import negative_log_likelihood
+from ardistill.evaluation.references.opening import Reference
 from ardistill.evaluation.report import gap_closed
 from ardistill.noise import Draw
 from ardistill.protocols import Condition
@@ -19,20 +22,14 @@ CANDIDATES = (
 )
 
 
-def run(candidates=CANDIDATES, *, n=400, batch=64, seed=0, repeats=0, **settings):
-    progress = settings.pop("progress", Silence())
-    return evaluate(
-        candidates,
-        TEACHER,
-        FakeDataset(TEACHER),
-        FakeFeatures(),
-        n=n,
-        batch=batch,
-        seed=seed,
-        progress=progress,
-        repeats=repeats,
-        **settings,
-    )
+def judge(*, progress=None, reference=None, data=None, network=None, **rules):
+    rules = Rules(**{"n": 400, "batch": 64, "kid_subsets": 3, **rules})
+    data, network = data or FakeDataset(TEACHER), network or FakeFeatures()
+    return Judge.of(TEACHER, data, network, rules, reference, progress or Silence())
+
+
+def run(candidates=CANDIDATES, **settings):
+    return evaluate(candidates, judge(**settings))
 
 
 def test_rows_hold_what_a_direct_computation_gives():
@@ -54,7 +51,7 @@ def test_rows_hold_what_a_direct_computation_gives():
         mine = images(candidate, row.name)
         scores = fidelity(network, mine, real)
         found = (row.fid, row.isc, row.precision, row.recall)
-        assert found == pytest.approx(attrs.astuple(scores), rel=1e-4)
+        assert found == pytest.approx((scores.fid, scores.isc, scores.precision, scores.recall), rel=1e-4)
         assert row.fid_test == pytest.approx(fidelity(network, mine, held_out).fid, rel=1e-4)
         yardstick = images(CANDIDATES[0], "teacher-redraw") if row is teacher else mine
         assert row.fid_teacher == pytest.approx(fidelity(network, yardstick, teacher_images).fid, rel=1e-4)
@@ -73,7 +70,8 @@ def test_rows_hold_what_a_direct_computation_gives():
         0,
     )
     assert 50 < student.gap_real < 100.1
-    assert student.seconds_per_image is None
+    assert teacher.tokens_tv < student.tokens_tv < baseline.tokens_tv
+    assert teacher.joint_tv < student.joint_tv < baseline.joint_tv
 
 
 def test_likelihood_is_of_the_candidates_tokens():
@@ -89,15 +87,13 @@ def test_seed_decides_and_nothing_else():
     assert run().rows == result.rows
     assert run(seed=1).rows != result.rows
     alone = run(CANDIDATES[2:]).rows[0]
-    others = ("fid_teacher", "gap_real", "gap_teacher")
+    others = ("fid_teacher", "tokens_tv", "gap_real", "gap_teacher")
     assert alone == attrs.evolve(result.rows[2], **dict.fromkeys(others))
     by_sevens = run(batch=7)
     for row, same in zip(result.rows, by_sevens.rows, strict=True):
         assert row.fid == pytest.approx(same.fid, rel=1e-5)
         assert row.nll == pytest.approx(same.nll, rel=1e-6)
-        assert row.accuracy == same.accuracy
-    for name, images in result.samples.items():
-        torch.testing.assert_close(images, by_sevens.samples[name])
+        assert (row.accuracy, row.tokens_tv) == (same.accuracy, same.tokens_tv)
 
 
 def test_global_generators_are_left_alone():
@@ -106,61 +102,109 @@ def test_global_generators_are_left_alone():
     assert torch.get_rng_state().equal(state)
 
 
-def test_samples_show_one_image_of_each_class_line_by_line():
-    class Telling(FakeDataset):
-        """Every pixel tells the label."""
-
-        def images(self, split, draw, labels_B=None):
-            labels = draw.integers("label", Z) if labels_B is None else labels_B
-            noise = draw.uniform("x", 1, 4, 4) * 0.1
-            return labels.reshape(-1, 1, 1, 1) * 0.5 - 0.5 + noise, labels
-
-    for lines in (1, 3):
-        result = evaluate(
-            CANDIDATES,
-            TEACHER,
-            Telling(TEACHER),
-            FakeFeatures(),
-            n=60,
-            batch=4,
-            seed=0,
-            progress=Silence(),
-            repeats=0,
-            lines=lines,
-        )
-        assert list(result.samples) == ["real", "teacher", "onestep*", "student"]
-        assert result.columns == ("0", "1", "2")
-        shown = ((result.samples["real"].mean((1, 2, 3)) + 0.5) / 0.5).floor().tolist()
-        assert shown == [0, 1, 2] * lines
-        labels = torch.arange(3 * lines) % Z
-        drawn = CANDIDATES[2].generate(labels, Draw(0, "eval/student", 0, 3 * lines))
-        torch.testing.assert_close(result.samples["student"], TEACHER.tokenizer.decode(drawn))
+def test_real_images_are_the_same_for_every_seed():
+    one, other = judge(seed=0), judge(seed=5)
+    assert one.reference.features_NF.equal(other.reference.features_NF)
+    assert one.floor == other.floor
 
 
-def test_few_columns():
-    samples = run(columns=2, lines=2).samples
-    drawn = CANDIDATES[2].generate(torch.tensor([0, 1, 0, 1]), _Picked((0, 1, 3, 4)))
-    torch.testing.assert_close(samples["student"], TEACHER.tokenizer.decode(drawn))
-    assert len(samples["real"]) == 4
+def test_random_labels_are_drawn_and_told():
+    seen = []
+
+    def generate(labels, draw):
+        seen.append(labels)
+        return CANDIDATES[2].generate(labels, draw)
+
+    watched = [attrs.evolve(CANDIDATES[2], generate=generate)]
+    row = run(watched, labels="random", n=300).rows[0]
+    labels = torch.cat(seen)
+    assert row.protocol.labels == "random"
+    assert not labels.equal(torch.arange(300) % Z)
+    assert labels.unique().tolist() == [0, 1, 2]
+    assert row.accuracy == pytest.approx(run(labels="random", n=300).rows[2].accuracy)
+    seen.clear()
+    run(watched, labels="balanced", n=300)
+    assert torch.cat(seen).equal(torch.arange(300) % Z)
 
 
-class _Picked:
-    """The draw of chosen images."""
+def test_an_outside_reference_stands_in_for_the_data():
+    images = torch.rand(90, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    features = features_of(FakeFeatures(), images)
+    known = Reference(
+        name="folder x",
+        sha256="ab",
+        n=90,
+        statistics=features.statistics,
+        features_NF=features.features_NF,
+        kind="folder",
+        resize="centre crop",
+        skipped=(),
+    )
+    row = run(reference=known, kid_subsets=2).rows[2]
+    labels = torch.arange(400) % Z
+    mine = TEACHER.tokenizer.decode(CANDIDATES[2].generate(labels, Draw(0, "eval/student", 0, 400)))
+    assert row.fid == pytest.approx(fidelity(FakeFeatures(), mine, features).fid, rel=1e-4)
+    assert (row.protocol.reference, row.protocol.reference_sha256) == ("folder x", "ab")
+    assert (row.protocol.reference_n, row.protocol.resize) == (90, "centre crop")
+    alone = run(reference=attrs.evolve(known, features_NF=None)).rows[2]
+    assert (alone.fid, alone.kid, alone.precision) == (row.fid, None, None)
 
-    def __init__(self, indices):
-        self.indices = indices
 
-    def uniform(self, name, *shape):
-        return torch.cat([Draw(0, "eval/student", i, 1).uniform(name, *shape) for i in self.indices])
+def test_data_without_held_out_images_has_no_floor():
+    class Train(FakeDataset):
+        splits = ("train",)
+
+    result = run(data=Train(TEACHER))
+    assert result.floor is None
+    assert result.rows[0].fid_test is None
+    assert result.rows[0].protocol.held_out is None
+    assert result.rows[0].fid == run().rows[0].fid
 
 
-def test_speed_is_against_the_teacher():
-    rows = run(n=50, repeats=2, speed_batch=8).rows
-    assert rows[0].speedup == 1
-    for row in rows:
-        low, high = row.seconds_range
-        assert 0 < low <= row.seconds_per_image <= high
-        assert row.speedup == pytest.approx(rows[0].seconds_per_image / row.seconds_per_image)
+def test_accuracy_needs_a_network_of_the_datas_classes():
+    class Others(FakeFeatures):
+        def __call__(self, images):
+            features, logits = super().__call__(images)
+            return features, torch.cat([logits, logits], 1)
+
+    row = run(network=Others()).rows[2]
+    assert row.accuracy is None
+    assert row.isc is not None
+
+
+def test_features_of_one_candidate_at_a_time():
+    """More candidates take no more memory: a candidate's features are gone when the next one's are made."""
+    import gc
+    import weakref
+
+    alive, most = weakref.WeakSet(), []
+
+    class Watched(FakeFeatures):
+        def __call__(self, images):
+            most.append(sum(each.untyped_storage().nbytes() for each in alive))
+            return super().__call__(images)
+
+    kept = judge(network=Watched())
+    made = type(kept.easel).drawn
+
+    def drawn(easel, candidate, stream):
+        gc.collect()
+        found = made(easel, candidate, stream)
+        alive.add(found.features.features_NF)
+        return found
+
+    watching = attrs.evolve(kept, easel=_Watching(kept.easel, drawn))
+    evaluate([*CANDIDATES, *(TEACHER.candidate(f"student {i}") for i in range(3))], watching)
+    one_set = 400 * 6 * 4
+    assert max(most) == 0 or max(most) <= one_set
+
+
+class _Watching:
+    def __init__(self, easel, drawn):
+        self._easel, self._drawn = easel, drawn
+
+    def drawn(self, candidate, stream):
+        return self._drawn(self._easel, candidate, stream)
 
 
 def test_reports_progress_and_time():
@@ -168,22 +212,26 @@ def test_reports_progress_and_time():
     result = run(n=100, batch=64, progress=progress)
     assert progress.told[:2] == [(64, 100, "evaluating real/train"), (100, 100, "evaluating real/train")]
     assert {what for _, _, what in progress.told} >= {"evaluating student", "evaluating teacher-redraw"}
-    assert set(result.seconds) == {
-        "real images",
-        "teacher",
-        "onestep*",
-        "student",
-        "teacher-redraw",
-        "distances",
-    }
-    assert result.protocol["reference"] == "fakes/train"
-    assert result.protocol["guidance"]["scale"] == 0.5
+    assert set(result.seconds) == {"teacher", "onestep*", "student", "teacher-redraw"}
 
 
-def test_held_out_reference():
-    row = run(reference="test").rows[2]
-    assert row.fid == row.fid_test
-    assert row.fid == run().rows[2].fid_test
+def test_every_row_carries_its_protocol():
+    rows = run(seed=3).rows
+    assert len({row.protocol.key for row in rows}) == 1
+    told = rows[0].protocol
+    assert (told.n, told.seed, told.labels, told.reference, told.held_out) == (
+        400,
+        3,
+        "balanced",
+        "fakes/train",
+        "fakes/test",
+    )
+    assert (told.reference_sha256, told.features, told.decoder) == (64 * "0", "fake", "float32")
+    assert told.guidance["scale"] == 0.5
+    assert told.key == run(seed=4).rows[0].protocol.key
+    other = run(n=300).rows[0].protocol
+    assert told.key != other.key
+    assert told.differences(other) == {"n": (400, 300), "reference_n": (400, 300)}
 
 
 @pytest.mark.parametrize(

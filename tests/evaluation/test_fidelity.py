@@ -12,15 +12,9 @@ from torch_fidelity import calculate_metrics
 
 from ardistill.errors import DataError
 from ardistill.evaluation import fidelity as module
-from ardistill.evaluation.fidelity import (
-    Features,
-    compare,
-    features_of,
-    fidelity,
-    frechet,
-    register,
-    to_uint8,
-)
+from ardistill.evaluation.extraction import Features, features_of, network_digest, register, to_uint8
+from ardistill.evaluation.fidelity import compare, fidelity, frechet
+from ardistill.evaluation.statistics import Statistics
 from tests.evaluation.fakes import FakeFeatures
 
 RNG = np.random.default_rng(3)
@@ -43,6 +37,18 @@ def oracle_covered(points, by):
     return (cdist(points, by) <= radius).any(1).mean()
 
 
+def oracle_kid(a, b, subsets, size=1000):
+    """The unbiased estimate of MMD^2 with the kernel (x.y / F + 1)^3, mean and spread over random subsets."""
+    choose, found = np.random.RandomState(2020), []
+    for _ in range(subsets):
+        x = a[choose.choice(len(a), size, replace=False)]
+        y = b[choose.choice(len(b), size, replace=False)]
+        k_xx, k_yy, k_xy = ((p @ q.T / p.shape[1] + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
+        within = sum((k.sum() - np.trace(k)) / (size * (size - 1)) for k in (k_xx, k_yy))
+        found.append(within - 2 * k_xy.mean())
+    return np.mean(found), np.std(found)
+
+
 def oracle_is(logits):
     logits = logits[np.random.RandomState(2020).permutation(len(logits))]
     scores = []
@@ -58,26 +64,65 @@ def test_agrees_with_numpy_and_scipy(n, n_reference, block, monkeypatch):
     monkeypatch.setattr(module, "DISTANCE_BYTES", block)
     samples, reference = features(n, 8, shift=0.7, scale=0.8), features(n_reference, 8)
     a, b = samples.features_NF.numpy(), reference.features_NF.numpy()
-    ours = compare(samples, reference)
+    ours = compare(samples, reference, kid_subsets=2)
     assert ours.fid == pytest.approx(oracle_fid(a, b), rel=1e-6)
     assert ours.precision == pytest.approx(oracle_covered(a, b), rel=1e-6)
     assert ours.recall == pytest.approx(oracle_covered(b, a), rel=1e-6)
     assert ours.precision > ours.recall + 0.05, (
         "the narrower set must be precise: otherwise the two are swapped"
     )
-    assert compare(features(400, 8), reference).isc != ours.isc
+    assert compare(features(400, 8), reference, kid_subsets=2).isc != ours.isc
 
 
 def test_inception_score_agrees():
     samples = features(400, 4)
-    ours = compare(samples, features(400, 4)).isc
+    ours = compare(samples, features(400, 4), kid_subsets=2).isc
     assert ours == pytest.approx(oracle_is(samples.logits_NZ.numpy()), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "n_reference", "size"), [(120, 150, 120), (1100, 1300, 1000)])
+def test_kernel_distance_agrees(n, n_reference, size):
+    samples, reference = features(n, 6, shift=0.5), features(n_reference, 6)
+    ours = compare(samples, reference, kid_subsets=4)
+    mean, std = oracle_kid(samples.features_NF.numpy(), reference.features_NF.numpy(), 4, size)
+    assert (ours.kid, ours.kid_std) == pytest.approx((mean, std), rel=1e-6)
+    assert compare(samples, reference, kid_subsets=5).kid != ours.kid
+
+
+def test_a_reference_of_statistics_alone_gives_the_frechet_distance_alone():
+    @attrs.frozen(eq=False)
+    class FromFile:
+        statistics: Statistics
+        features_NF: None = None
+
+    samples, reference = features(60, 4), features(80, 4)
+    known = compare(samples, reference, kid_subsets=2)
+    alone = compare(samples, FromFile(reference.statistics), kid_subsets=2)
+    assert alone == attrs.evolve(known, **dict.fromkeys(("kid", "kid_std", "precision", "recall")))
+
+
+def test_a_network_without_classes_has_no_inception_score():
+    samples = features(60, 4)
+    nothing = Features(samples.features_NF, samples.logits_NZ[:, :0])
+    known = compare(samples, samples, kid_subsets=2)
+    assert compare(nothing, samples, kid_subsets=2) == attrs.evolve(known, isc=None)
+
+
+def test_a_networks_digest_is_of_its_weights():
+    networks = [torch.nn.Linear(2, 2) for _ in range(2)]
+    for network in networks:
+        network.name = "linear"
+    one, other = map(network_digest, networks)
+    assert one != other
+    networks[1].load_state_dict(networks[0].state_dict())
+    assert network_digest(networks[1]) == one
+    assert network_digest(FakeFeatures()) == network_digest(FakeFeatures())
 
 
 def test_float32_features_are_averaged_in_float64():
     one = torch.full((20_000, 2), 1000.0) + torch.from_numpy(RNG.normal(size=(20_000, 2))).float()
     exact = one.double().mean(0).numpy()
-    assert Features(one, one).statistics["mu"] == pytest.approx(exact, rel=1e-14)
+    assert Features(one, one).statistics.mean_F.numpy() == pytest.approx(exact, rel=1e-14)
 
 
 def test_a_set_is_at_no_distance_from_itself():
@@ -107,6 +152,8 @@ def test_from_images_is_what_torch_fidelity_itself_gives():
         cuda=False,
         fid=True,
         isc=True,
+        kid=True,
+        kid_subset_size=120,
         prc=True,
         verbose=False,
         save_cpu_ram=True,
@@ -117,6 +164,7 @@ def test_from_images_is_what_torch_fidelity_itself_gives():
     )
     assert ours.fid == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
     assert ours.isc == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    assert ours.kid == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
     assert ours.precision == pytest.approx(theirs["precision"])
     assert ours.recall == pytest.approx(theirs["recall"])
 

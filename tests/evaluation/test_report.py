@@ -9,20 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ardistill.errors import RunFolderError
+from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row, gap_closed, hardware, versions
-from ardistill.evaluation.table import COLUMNS, WIDTH, print_table
+from ardistill.evaluation.tables.table import COLUMNS, WIDTH, print_table
+from ardistill.evaluation.timing.speed import Timing
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+protocols = st.builds(
+    Protocol,
+    n=st.integers(1),
+    seed=st.integers(0),
+    reference_n=st.none() | st.integers(0),
+    guidance=st.dictionaries(st.text(), finite),
+    held_out=st.none() | st.text(),
+)
+PROTOCOL = Protocol("digits", 5, "balanced", 0, "digits/train", "00", 5, "none", "digits", "11", {})
+OPTIONAL = [field.name for field in attrs.fields(Row) if field.type == float | None]
 rows = st.builds(
     Row,
     name=st.text(),
     passes=st.integers(0, 99),
-    **dict.fromkeys(("fid", "fid_test", "isc", "precision", "recall", "accuracy"), finite),
-    **dict.fromkeys(
-        ("fid_teacher", "nll", "seconds_per_image", "speedup", "gap_real", "gap_teacher"), st.none() | finite
-    ),
+    fid=finite,
+    protocol=protocols,
+    **dict.fromkeys(OPTIONAL, st.none() | finite),
     parameters=st.none() | st.integers(0),
     seconds_range=st.none() | st.tuples(finite, finite),
+)
+timings = st.builds(
+    Timing, peak_bytes=st.none() | st.integers(0), **dict.fromkeys(("seconds", "fastest", "slowest"), finite)
 )
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | finite | st.text(),
@@ -32,18 +46,18 @@ plain = st.recursive(
 reports = st.builds(
     Report,
     rows=st.lists(rows, max_size=3).map(tuple),
-    n=st.integers(1),
-    seed=st.integers(),
-    protocol=st.dictionaries(st.text(), plain),
+    floor=st.none() | finite,
+    speed=st.lists(timings, max_size=2).map(tuple),
     config=st.dictionaries(st.text(), plain),
     command=st.text(),
     seconds=st.dictionaries(st.text(), finite),
+    format=st.just(1),
 )
 
 
 def row(**fields):
     given = dict.fromkeys(("fid", "fid_test", "isc", "precision", "recall", "accuracy"), 0.5)
-    return Row(**({"name": "student", "passes": 1} | given | fields))
+    return Row(**({"name": "student", "passes": 1, "protocol": PROTOCOL} | given | fields))
 
 
 @given(reports)
@@ -61,7 +75,8 @@ def test_json_is_strict_and_complete(tmp_path):
         "betas": (0.9, 0.95),
         "nested": {"ema": math.nan, "on": True},
     }
-    report = Report([row(nll=math.nan)], n=5, seed=0, protocol={}, config=config, command="ardistill run")
+    report = Report([row(nll=math.nan)], config=config, command="ardistill run")
+    assert (report.n, report.seed, report.protocol) == (5, 0, PROTOCOL)
     read = json.loads(report.text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert read["config"] == {
         "lr": None,
@@ -79,7 +94,16 @@ def test_json_is_strict_and_complete(tmp_path):
     assert len(read["hardware"]["cpu"]) > 2
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"rows": []}', '{"rows": [{"name": 3}], "n": 1}'])
+NO_REPORTS = [
+    "",
+    "[1]",
+    '{"rows": []}',
+    '{"rows": [{"name": 3}]}',
+    '{"rows": [], "config": {}, "command": "", "format": 2}',
+]
+
+
+@pytest.mark.parametrize("text", NO_REPORTS)
 def test_what_is_no_report(tmp_path, text):
     path = tmp_path / "report.json"
     path.write_text(text)

@@ -13,8 +13,9 @@ from ardistill.evaluation.report import Report, Row
 from ardistill.schedules import ONESTEP, skipped
 
 TEACHER = "teacher"
-_DRAWN = frozenset({"floor"})
-"""Of the protocol: figures that depend on the seed."""
+_NO_FIGURES = frozenset({"name", "protocol"})
+"""Of a row."""
+_ABSENT = "absent"
 _SAME_FID = 0.02
 """By what share FIDs of the same teacher and seed may differ: machines round differently."""
 
@@ -104,10 +105,8 @@ def _check(entry: Entry, before: Sequence[Entry]) -> None:
         return
     twin = next((other for other in before if other.report.seed == entry.report.seed), None)
     one = twin or before[0]
-    ours, theirs = (_told(each, whole=twin is None) for each in (one, entry))
-    for field in ours:
-        if field in theirs and ours[field] != theirs[field]:
-            raise _differ(one, entry, field, ours[field], theirs[field])
+    for field, ours, theirs in _differences(one, entry, whole=twin is None):
+        raise _differ(one, entry, field, ours, theirs)
     if twin is not None:
         drawn = [row.fid for each in (one, entry) for row in each.report.rows if row.name == TEACHER]
         if len(drawn) == 2 and not math.isclose(*drawn, rel_tol=_SAME_FID):
@@ -116,25 +115,29 @@ def _check(entry: Entry, before: Sequence[Entry]) -> None:
             )
 
 
-def _told(entry: Entry, *, whole: bool) -> dict[str, object]:
-    """What makes figures comparable, by dotted names; `whole` with all that the teacher was told."""
-    report, teacher = entry.report, entry.config.get("teacher", {})
-    protocol = {name: value for name, value in report.protocol.items() if name not in _DRAWN}
-    told = {
-        "teacher": teacher if whole else {"name": teacher.get("name")},
-        "data": entry.config.get("data", {}),
-        "n": report.n,
-        "protocol": protocol,
-    }
-    return dict(_flat(told, ""))
+def _differences(one: Entry, other: Entry, *, whole: bool) -> Iterator[tuple[str, object, object]]:
+    """What makes figures incomparable: dotted name, ours and theirs; `whole` with all that the teacher was told.
+
+    A setting that one configuration does not hold is no difference, since configurations grow.
+    """
+    for section in ("teacher", "data"):
+        told = [each.config.get(section, {}) for each in (one, other)]
+        if section == "teacher" and not whole:
+            told = [{"name": teacher.get("name")} for teacher in told]
+        for field, ours, theirs in _leaves(section, *told):
+            if _ABSENT not in (ours, theirs):
+                yield field, ours, theirs
+    for field, values in one.report.protocol.differences(other.report.protocol).items():
+        yield from _leaves("protocol" if field == "name" else field, *values)
 
 
-def _flat(value: object, name: str) -> Iterator[tuple[str, object]]:
-    if not isinstance(value, Mapping):
-        yield name, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{name}.{key}" if name else str(key))
+def _leaves(name: str, ours: object, theirs: object) -> Iterator[tuple[str, object, object]]:
+    """Where two values differ, by dotted name."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for key in dict.fromkeys((*ours, *theirs)):
+            yield from _leaves(f"{name}.{key}", ours.get(key, _ABSENT), theirs.get(key, _ABSENT))
+    elif ours != theirs:
+        yield name, ours, theirs
 
 
 def _differ(one: Entry, other: Entry, field: str, ours: object, theirs: object) -> RunFolderError:
@@ -179,9 +182,12 @@ def _over(rows: Sequence[Row], name: str, over: Callable[[Sequence[float]], floa
     """Each figure of the rows over them all; None where one lacks it."""
     fields = [field.name for field in attrs.fields(Row) if not field.name.endswith("_range")]
     figures = {
-        field: _one([getattr(row, field) for row in rows], over) for field in fields if field != "name"
+        field: _one([getattr(row, field) for row in rows], over)
+        for field in fields
+        if field not in _NO_FIGURES
     }
-    return Row(name=name, **figures)  # type: ignore[arg-type]  # a mean of passes is a number too
+    protocol = rows[0].protocol
+    return Row(name=name, protocol=protocol, **figures)  # type: ignore[arg-type]  # a mean of passes is a number too
 
 
 def _one(values: Sequence[float | None], over: Callable[[Sequence[float]], float]) -> float | None:

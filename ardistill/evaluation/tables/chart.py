@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ardistill.evaluation.comparison import TEACHER, Line
-from ardistill.evaluation.table import duration
+from ardistill.evaluation.tables.comparison import TEACHER, Line
+from ardistill.evaluation.tables.table import duration
 
 _INCHES, _DPI = (12.0, 5.0), 110
 _COLOURS = colormaps["tab10"]

@@ -1,42 +1,21 @@
 """Perceptual distances: LPIPS on rule-made backbones against the package's own, and the digits' stand-in."""
 
-import warnings
-from pathlib import Path
-
-import attrs
-import lpips
 import pytest
 import torch
-import torchvision
-from ardistill_dd1.lpips_config import LPIPSConfig
-from ardistill_dd1.perceptual import perceptual
 from ardistill_digits.data import Digits
 from ardistill_digits.features import load_features
 
+from ardistill import perceptual as module
 from ardistill.errors import ConfigError, MisfitError, WeightsError
 from ardistill.noise import Draw
 from ardistill.weights import read_weights, write_weights
+from tests.evaluation.backbones import backbone, by_hand
 
 CACHED = "alexnet-owt-7be5be79.pth"
 
 
-def made_up(state, scale=0.05):
-    """The state dict filled by a rule, small enough that no activation explodes."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        key: scale * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
-        for key, value in state.items()
-    }
-
-
-def backbone(net):
-    """torchvision's own keys and shapes of the convolutions, and of one layer of the classifier."""
-    with torch.device("meta"):
-        model = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[net](weights=None)
-    state = {key: torch.empty(value.shape) for key, value in model.features.state_dict().items()}
-    return made_up(
-        {f"features.{key}": value for key, value in state.items()} | {"classifier.6.bias": torch.ones(10)}
-    )
+def perceptual(net="features", weights=None, features=None):
+    return module.perceptual(net, weights, features, "cpu", option="eval.ppl")
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +30,10 @@ def images(size=48, n=3, seed=0):
     return (2 * draw.uniform("made", 3, size, size) - 1, 2 * draw.uniform("target", 3, size, size) - 1)
 
 
-def by_hand(net, state):
-    """The package's own network, its backbone filled by hand."""
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)
-        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    slices = [part for name, part in network.net.named_children() if name.startswith("slice")]
-    for part in slices:
-        for index, layer in part.named_children():
-            for name in ("weight", "bias"):
-                if f"features.{index}.{name}" in state:
-                    getattr(layer, name).data.copy_(state[f"features.{index}.{name}"])
-    return network
-
-
 def test_it_equals_the_packages_own_distance(alex):
     made, target = images()
     want = by_hand("alex", backbone("alex"))(made, target).flatten()
-    got = perceptual(LPIPSConfig(net="alex", weights=alex), None, "cpu")(made, target)
+    got = perceptual("alex", alex)(made, target)
     assert want.min() > 0
     torch.testing.assert_close(got, want.detach(), rtol=1e-5, atol=1e-7)
 
@@ -79,7 +44,7 @@ def test_vgg_is_read_from_a_safetensors_file_of_its_features_alone(tmp_path):
     features = {key.removeprefix("features."): value for key, value in state.items() if "features" in key}
     write_weights(path, features, {})
     made, target = images(size=16, n=2)
-    got = perceptual(LPIPSConfig(net="vgg", weights=path), None, "cpu")(made, target)
+    got = perceptual("vgg", path)(made, target)
     path.unlink()
     want = by_hand("vgg", state)(made, target).flatten()
     assert want.min() > 0
@@ -87,7 +52,7 @@ def test_vgg_is_read_from_a_safetensors_file_of_its_features_alone(tmp_path):
 
 
 def digits_distance():
-    return perceptual(LPIPSConfig(), load_features(Digits().weights), "cpu")
+    return perceptual(features=load_features(Digits().weights))
 
 
 def digits(name, labels_B, seed=0):
@@ -98,7 +63,7 @@ def digits(name, labels_B, seed=0):
 def case(request, alex):
     """A distance, and two batches of images that differ."""
     if request.param == "alex":
-        return perceptual(LPIPSConfig(net="alex", weights=alex), None, "cpu"), *images()
+        return perceptual("alex", alex), *images()
     labels_B = torch.arange(4)
     return digits_distance(), digits("a", labels_B), digits("b", labels_B)
 
@@ -157,7 +122,7 @@ def test_autocast_does_not_coarsen_it(case):
 
 def test_making_one_draws_nothing_and_prints_nothing(alex, capsys):
     before = torch.get_rng_state()
-    perceptual(LPIPSConfig(net="alex", weights=alex), None, "cpu")
+    perceptual("alex", alex)
     assert torch.get_rng_state().equal(before)
     assert capsys.readouterr() == ("", "")
 
@@ -180,24 +145,21 @@ def test_an_image_without_features_is_at_one():
         return features_BF, features_BF
 
     _, target = images(size=4)
-    got = perceptual(LPIPSConfig(), features, "cpu")(torch.zeros_like(target), target)
+    got = perceptual(features=features)(torch.zeros_like(target), target)
     torch.testing.assert_close(got, torch.ones(3))
 
 
 def test_the_cache_of_torchvision_is_looked_into(alex, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    config = LPIPSConfig(net="alex")
-    with pytest.raises(
-        WeightsError, match=rf"{tmp_path}/hub/checkpoints/{CACHED}' .*method.lpips.weights=PATH"
-    ):
-        perceptual(config, None, "cpu")
+    with pytest.raises(WeightsError, match=rf"{tmp_path}/hub/checkpoints/{CACHED}' .*eval.ppl.weights=PATH"):
+        perceptual("alex")
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / CACHED).write_bytes(alex.read_bytes())
     made, target = images()
-    given = perceptual(LPIPSConfig(net="alex", weights=alex), None, "cpu")
-    assert perceptual(config, None, "cpu")(made, target).equal(given(made, target))
+    given = perceptual("alex", alex)
+    assert perceptual("alex")(made, target).equal(given(made, target))
 
 
 def test_another_networks_file_is_refused(alex):
@@ -205,10 +167,10 @@ def test_another_networks_file_is_refused(alex):
         MisfitError,
         match=r"alexnet.pth does not fit torchvision's VGG16: .*; give the file .*vgg16-397923af.pth$",
     ):
-        perceptual(LPIPSConfig(net="vgg", weights=alex), None, "cpu")
+        perceptual("vgg", alex)
     of_digits = Digits().weights("features")
     with pytest.raises(MisfitError, match="does not fit torchvision's AlexNet"):
-        perceptual(LPIPSConfig(net="alex", weights=of_digits), None, "cpu")
+        perceptual("alex", of_digits)
 
 
 def test_damaged_weights_are_refused(alex, tmp_path):
@@ -216,29 +178,30 @@ def test_damaged_weights_are_refused(alex, tmp_path):
     state["features.3.bias"] = state["features.3.bias"] * torch.nan
     torch.save(state, tmp_path / "nan.pth")
     with pytest.raises(WeightsError, match=r"NaN in features.3.bias"):
-        perceptual(LPIPSConfig(net="alex", weights=tmp_path / "nan.pth"), None, "cpu")
+        perceptual("alex", tmp_path / "nan.pth")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"no weights file at .*absent\.pth"):
-        perceptual(LPIPSConfig(net="vgg", weights=tmp_path / "absent.pth"), None, "cpu")
+        perceptual("vgg", tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize(("net", "smallest"), [("alex", 31), ("vgg", 16)])
 def test_images_too_small_for_the_backbone_are_refused(net, smallest, tmp_path):
     write_weights(tmp_path / "w.safetensors", backbone(net), {})
-    distance = perceptual(LPIPSConfig(net=net, weights=tmp_path / "w.safetensors"), None, "cpu")
+    distance = perceptual(net, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").unlink()
     assert distance(*images(size=smallest, n=1)).isfinite().all()
     with pytest.raises(
-        ConfigError, match=rf"{smallest - 1} x {smallest - 1} are too small .* needs {smallest}"
+        ConfigError,
+        match=rf"{smallest - 1} x {smallest - 1} are too small .* needs {smallest} .*write eval.ppl.net=features$",
     ):
         distance(*images(size=smallest - 1, n=1))
 
 
 def test_data_without_a_feature_network_needs_another_net():
-    with pytest.raises(ConfigError, match=r"feature network of its own.*method.lpips.net=vgg"):
-        perceptual(LPIPSConfig(), None, "cpu")
+    with pytest.raises(ConfigError, match=r"feature network of its own.*eval.ppl.net=vgg"):
+        perceptual()
 
 
 def test_features_without_a_gradient_are_refused():
@@ -247,19 +210,12 @@ def test_features_without_a_gradient_are_refused():
         return images_BCHW.exp().flatten(1), images_BCHW.flatten(1)
 
     made, target = images(size=4)
-    distance = perceptual(LPIPSConfig(), features, "cpu")
+    distance = perceptual(features=features)
     assert distance(made, target).min() > 0
     with pytest.raises(ConfigError, match="gives no gradient"):
         distance(made.requires_grad_(), target)
 
 
-@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
-def test_the_weight_is_a_finite_number(weight):
-    with pytest.raises(ValueError, match="weight must be a finite number of at least 0"):
-        LPIPSConfig(weight=weight)
-
-
-def test_a_file_for_the_datas_own_network_is_refused():
-    with pytest.raises(ValueError, match="net=vgg or net=alex"):
-        LPIPSConfig(weights=Path("vgg16.pth"))
-    assert attrs.evolve(LPIPSConfig(), net="vgg", weights=Path("vgg16.pth")).net == "vgg"
+def test_a_file_for_the_datas_own_network_is_refused(alex):
+    with pytest.raises(ConfigError, match=r"^eval.ppl: weights are for net=vgg or net=alex; .* own network$"):
+        perceptual("features", alex, features=lambda images_BCHW: (images_BCHW, images_BCHW))

@@ -1,16 +1,15 @@
 """The rows of reports on a terminal, one line a generator; bare text where it is no terminal."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import attrs
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ardistill.evaluation.comparison import Comparison, Line
 from ardistill.evaluation.report import PREPARING, Report, Row
+from ardistill.evaluation.tables.comparison import Comparison, Line
+from ardistill.evaluation.tables.console import console
 
 WIDTH, COMPARISON_WIDTH = 110, 150
 MISSING = "-"
@@ -19,11 +18,16 @@ CAPTION = (
     "FID to real, held-out (test) and the teacher's images; gap: 0 is the baseline, 100 the teacher;\n"
     "ms an image in a batch and alone; speed: alone, over the teacher"
 )
+_RARE_WIDTH = 8
 
 
 def _score(value: float) -> str:
     """Five characters: 0.126, 12.59, 115.1."""
     return f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}"
+
+
+def _length(value: float) -> str:
+    return _score(value) if value < 1000 else f"{value:.0f}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -58,10 +62,15 @@ class _Column:
     write: Callable[[float], str]
     always: bool = True
     """Shown on a narrow terminal as well."""
+    means: str = ""
+    """What the caption says of it."""
 
     def cell(self, row: Row) -> str:
         value: float | None = getattr(row, self.field)
         return MISSING if value is None else self.write(value)
+
+    def found(self, rows: Sequence[Row]) -> bool:
+        return any(getattr(row, self.field) is not None for row in rows)
 
 
 COLUMNS = (
@@ -81,18 +90,52 @@ COLUMNS = (
     _Column("alone", "latency", _milliseconds),
     _Column("speed", "latency_speedup", "{:.1f}x".format),
 )
+RARE = (
+    _Column("KID", "kid", lambda kid: _score(1000 * kid), means="KID: times 1000"),
+    _Column(
+        "TV", "tokens_tv", "{:.3f}".format, means="TV: total variation of token counts from the teacher's"
+    ),
+    _Column("joint", "joint_tv", "{:.3f}".format, means="joint: total variation of whole sequences"),
+    _Column("PPL", "ppl", _length, means="PPL: perceptual path length"),
+)
+"""Shown where a row has them and the page is wide enough for all."""
+_BEFORE_RARE = 9
+
+
+def _columns(rows: Sequence[Row], width: int, enough: int) -> tuple[_Column, ...]:
+    """All that fit: on less than `enough` the most telling ones alone, rare ones only beyond it."""
+    rare = tuple(column for column in RARE if column.found(rows))
+    if width < enough:
+        return tuple(column for column in COLUMNS if column.always)
+    if width < enough + _RARE_WIDTH * len(rare):
+        return COLUMNS
+    return (*COLUMNS[:_BEFORE_RARE], *rare, *COLUMNS[_BEFORE_RARE:])
+
+
+def _room(rows: Sequence[Row], enough: int) -> int:
+    """The width that shows every column."""
+    return enough + _RARE_WIDTH * sum(column.found(rows) for column in RARE)
+
+
+def _caption(columns: Sequence[_Column]) -> str:
+    rare = "; ".join(column.means for column in columns if column.means)
+    return CAPTION + (f"\n{rare}" if rare else "")
 
 
 def table(rows: Sequence[Row], width: int = WIDTH) -> Table:
     """The rows as a rich table; below a `width` of 110 the less telling columns are left to the report."""
-    return _table([row.name for row in rows], rows, every=width >= WIDTH, name_width=18)
+    return _table([row.name for row in rows], rows, _columns(rows, width, WIDTH), name_width=18)
 
 
 def _table(
-    names: Sequence[str], rows: Sequence[Row], *, every: bool, name_width: int, last: Sequence[str] = ()
+    names: Sequence[str],
+    rows: Sequence[Row],
+    columns: Sequence[_Column],
+    *,
+    name_width: int,
+    last: Sequence[str] = (),
 ) -> Table:
     """`last` is one more column, its heading first."""
-    columns = [column for column in COLUMNS if column.always or every]
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     made.add_column("", no_wrap=True, overflow="ellipsis", max_width=name_width)
     for heading in [*(column.heading for column in columns), *last[:1]]:
@@ -111,25 +154,26 @@ def _brief(seconds: float | None) -> str:
 
 def comparison_table(lines: Sequence[Line], width: int = COMPARISON_WIDTH) -> Table:
     """The lines of a comparison, with what their training took; below a `width` of 150 in fewer columns."""
-    every = width >= COMPARISON_WIDTH
-    took = [_brief(line.training_seconds) for line in lines]
+    rows = [line.row for line in lines]
     return _table(
         [line.name for line in lines],
-        [line.row for line in lines],
-        every=every,
-        name_width=50 if every else 24,
-        last=["train s", *took],
+        rows,
+        _columns(rows, width, COMPARISON_WIDTH),
+        name_width=50 if width >= COMPARISON_WIDTH else 24,
+        last=["train s", *(_brief(line.training_seconds) for line in lines)],
     )
 
 
 def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None:
     """The table, what its columns mean, and what one has to know to believe it."""
-    console = _console(file, COMPARISON_WIDTH)
-    console.print(comparison_table((*comparison.lines, *comparison.spread), console.width))
-    console.print(CAPTION, style="dim")
-    console.print("train s: the seconds that training took, preparing included", style="dim")
+    lines = (*comparison.lines, *comparison.spread)
+    rows = [line.row for line in lines]
+    page = console(file, _room(rows, COMPARISON_WIDTH))
+    page.print(comparison_table(lines, page.width))
+    page.print(_caption(_columns(rows, page.width, COMPARISON_WIDTH)), style="dim")
+    page.print("train s: the seconds that training took, preparing included", style="dim")
     for note in comparison.notes:
-        console.print(Text(note))
+        page.print(Text(note))
 
 
 def cost_lines(report: Report) -> list[str]:
@@ -158,16 +202,6 @@ def _rate(value: float) -> str:
 
 def print_table(rows: Sequence[Row], file: TextIO | None = None) -> None:
     """Writes the table to `file` (standard output): bold heads on a terminal, bare text elsewhere."""
-    console = _console(file, WIDTH)
-    console.print(table(rows, console.width))
-    console.print(CAPTION, style="dim")
-
-
-def _console(file: TextIO | None, width: int) -> Console:
-    """`width` is for what is no terminal."""
-    console = Console(file=file or sys.stdout, highlight=False)
-    return (
-        console
-        if console.is_terminal
-        else Console(file=console.file, highlight=False, width=width, no_color=True)
-    )
+    page = console(file, _room(rows, WIDTH))
+    page.print(table(rows, page.width))
+    page.print(_caption(_columns(rows, page.width, WIDTH)), style="dim")

@@ -1,4 +1,4 @@
-"""A perceptual distance between images, for the loss of the continuous head.
+"""A perceptual distance between images: for losses, and for the length of paths.
 
 Legend: B batch, C channels, H W pixels, F features.
 
@@ -18,10 +18,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from ardistill.backbones import BACKBONES, Backbone, Network, check_weights
 from ardistill.errors import ConfigError, WeightsError
 from ardistill.values import Features
 from ardistill.weights import Weights, load_strict, read_weights
-from ardistill_dd1.lpips_config import LPIPSConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Made and target images (B, C, H, W) in [-1, 1] -> (B,), differentiable in the first."""
@@ -29,38 +29,39 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 _EPS = 1e-6
 
 
-@attrs.frozen
-class _Backbone:
-    name: str
-    cached: str
-    """What torchvision calls its file."""
-    smallest: int
-    """The side in pixels below which a layer has nothing left."""
+def perceptual(
+    net: Network,
+    weights: Path | None,
+    features: Features | None,
+    device: torch.device | str,
+    *,
+    option: str,
+) -> Distance:
+    """The distance in `net`, in float32 with autocast off; its network is frozen and belongs to no module.
 
+    `weights` is a backbone's file as torchvision has it; without one, torch's cache is looked into. `features` is the
+    data's own network. `option` is where the configuration names the two, e.g. "method.lpips": messages say it.
 
-_BACKBONES = {
-    "vgg": _Backbone("VGG16", "vgg16-397923af.pth", 16),
-    "alex": _Backbone("AlexNet", "alexnet-owt-7be5be79.pth", 31),
-}
-
-
-def perceptual(config: LPIPSConfig, features: Features | None, device: torch.device | str) -> Distance:
-    """The distance that `config` names, in float32 with autocast off; its network is frozen and belongs to no module.
-
-    Raises ConfigError where net=features has no network, WeightsError where a backbone has no weights or they are
-    another network's. The distance raises ConfigError for images too small, and for features without a gradient.
+    Raises ConfigError where net=features has no network or is given a file, WeightsError where a backbone has no
+    weights or they are another network's. The distance raises ConfigError for images too small, and for features
+    without a gradient.
     """
-    if config.net == "features":
-        return _by_features(features)
-    backbone = _BACKBONES[config.net]
-    network = _lpips(config.net, backbone, read_weights(_place(config, backbone))).to(device)
+    try:
+        check_weights(net, weights)
+    except ValueError as error:  # a net that the configuration itself left open
+        raise ConfigError(f"{option}: {error}") from error
+    if net == "features":
+        return _by_features(features, option)
+    backbone = BACKBONES[net]
+    place = _cached(net, backbone, option) if weights is None else weights
+    network = _lpips(net, backbone, read_weights(place)).to(device)
 
     def distance(made_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
         height, width = made_BCHW.shape[-2:]
         if min(height, width) < backbone.smallest:
             raise ConfigError(
                 f"images of {height} x {width} are too small for {backbone.name}, which needs {backbone.smallest} "
-                "pixels a side; write method.lpips.net=features"
+                f"pixels a side; write {option}.net=features"
             )
         with torch.autocast(made_BCHW.device.type, enabled=False):
             distance_B: Tensor = network(made_BCHW.float(), target_BCHW.float()).flatten()
@@ -69,11 +70,11 @@ def perceptual(config: LPIPSConfig, features: Features | None, device: torch.dev
     return distance
 
 
-def _by_features(features: Features | None) -> Distance:
+def _by_features(features: Features | None, option: str) -> Distance:
     if features is None:
         raise ConfigError(
-            "method.lpips.net=features needs data with a feature network of its own, and there is none; write "
-            "method.lpips.net=vgg and method.lpips.weights=PATH"
+            f"{option}.net=features needs data with a feature network of its own, and there is none; write "
+            f"{option}.net=vgg and {option}.weights=PATH"
         )
 
     def distance(made_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
@@ -81,8 +82,8 @@ def _by_features(features: Features | None) -> Distance:
             made_BF, target_BF = features(made_BCHW)[0].float(), features(target_BCHW)[0].float()
         if made_BCHW.requires_grad and torch.is_grad_enabled() and not made_BF.requires_grad:
             raise ConfigError(
-                "the data's feature network gives no gradient to its images; write method.lpips.net=vgg and "
-                "method.lpips.weights=PATH"
+                f"the data's feature network gives no gradient to its images; write {option}.net=vgg and "
+                f"{option}.weights=PATH"
             )
         square_B = (made_BF - target_BF).square().sum(-1)
         return square_B / target_BF.square().sum(-1).clamp_min(_EPS)
@@ -90,20 +91,18 @@ def _by_features(features: Features | None) -> Distance:
     return distance
 
 
-def _place(config: LPIPSConfig, backbone: _Backbone) -> Path:
-    """The given file, else torchvision's own where an earlier download left it."""
-    if config.weights is not None:
-        return config.weights
+def _cached(net: Network, backbone: Backbone, option: str) -> Path:
+    """Where an earlier download of torchvision's left its file."""
     cached = Path(torch.hub.get_dir()) / "checkpoints" / backbone.cached
     if not cached.is_file():
         raise WeightsError(
-            f"method.lpips.net={config.net} needs torchvision's weights of {backbone.name}, which are not at "
-            f"'{cached}' and are never downloaded; give their file as method.lpips.weights=PATH"
+            f"{option}.net={net} needs torchvision's weights of {backbone.name}, which are not at "
+            f"'{cached}' and are never downloaded; give their file as {option}.weights=PATH"
         )
     return cached
 
 
-def _lpips(net: str, backbone: _Backbone, weights: Weights) -> Any:
+def _lpips(net: Network, backbone: Backbone, weights: Weights) -> Any:
     """LPIPS with the given backbone: a state dict of torchvision's whole network, or of its `features`."""
     import lpips
 

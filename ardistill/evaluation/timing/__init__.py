@@ -1,0 +1,1 @@
+"""Seconds and bytes: taking turns, compiling, the largest batch that fits."""

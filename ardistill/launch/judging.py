@@ -1,0 +1,143 @@
+"""What judges a student, opened before any work: network, reference, distance, or a sentence that says what lacks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from ardistill.assets import located, store
+from ardistill.config import EvalConfig, RunConfig
+from ardistill.config.section import plain
+from ardistill.errors import DataError
+from ardistill.evaluation.drawing import Candidate
+from ardistill.evaluation.extraction import extractor, network_digest
+from ardistill.evaluation.fidelity import check_enough
+from ardistill.evaluation.judge import Judge, Rules
+from ardistill.evaluation.path_length import path_length
+from ardistill.evaluation.references.opening import Reference, open_reference
+from ardistill.evaluation.report import Row
+from ardistill.launch.parts import Parts
+from ardistill.perceptual import Distance, perceptual
+from ardistill.protocols import Progress
+
+
+@attrs.frozen
+class Judging:
+    """How a student is judged, and the configuration that a report records."""
+
+    name: str
+    """What rows of the report call the student."""
+    eval: EvalConfig
+    seed: int
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Judging":
+        return cls(config.method.name, config.eval, config.seed, plain(config))
+
+    def rules(self, n: int | None = None) -> Rules:
+        """Of the whole evaluation, or of one over `n` images without more than distances."""
+        rules, ppl = self.eval.rules, self.eval.ppl
+        told = f"{ppl.n} pairs, epsilon {ppl.epsilon:g}, lerp, {self.net}" if ppl.n and n is None else ""
+        return Rules(
+            protocol=self.eval.protocol,
+            n=n or rules.n,
+            labels=rules.labels,
+            batch=self.eval.batch,
+            seed=self.seed,
+            kid_subsets=rules.kid_subsets,
+            ppl=told,
+        )
+
+    @property
+    def net(self) -> Any:
+        """Where path lengths are measured: the protocol's own network is the data's, or VGG16 as published."""
+        return self.eval.ppl.net or ("vgg" if self.eval.rules.features else "features")
+
+
+@attrs.frozen(eq=False)
+class Bench:
+    """A teacher with everything that judges its students."""
+
+    judging: Judging
+    parts: Parts
+    reference: Reference | None
+    distance: Distance | None
+
+    @classmethod
+    def of(cls, judging: Judging, parts: Parts, progress: Progress) -> "Bench":
+        """Raises DataError or WeightsError where something lacks; nothing is drawn yet."""
+        config, rules = judging.eval, judging.eval.rules
+        check_enough(rules.n, parts.network.n_features, "eval.n images")
+        if config.every:
+            check_enough(config.every_n, parts.network.n_features, "eval.every_n images")
+        distance = None
+        if config.ppl.n:
+            distance = perceptual(
+                judging.net, config.ppl.weights, parts.network, parts.device, option="eval.ppl"
+            )
+        return cls(judging, parts, _reference(judging, parts, progress), distance)
+
+    def judge(self, progress: Progress, n: int | None = None) -> Judge:
+        """Takes the features of the data's own images, where those are the reference."""
+        parts = self.parts
+        return Judge.of(
+            parts.teacher, parts.dataset, parts.network, self.judging.rules(n), self.reference, progress
+        )
+
+    def with_path_length(self, candidate: Candidate, row: Row, progress: Progress) -> Row:
+        """The row with the path length of a candidate that its noise alone decides, where it is asked for."""
+        if self.distance is None or candidate.from_noise is None or candidate.standing != "student":
+            return row
+        config, teacher, latents = self.judging.eval, self.parts.teacher, candidate.from_noise
+
+        def images(noise_BLC: Tensor, labels_B: Tensor) -> Tensor:
+            return teacher.tokenizer.decode(latents(noise_BLC, labels_B))
+
+        found = path_length(
+            images,
+            (teacher.layout.n_tokens, teacher.tokenizer.codebook.shape[1]),
+            teacher.n_classes,
+            self.distance,
+            n=config.ppl.n,
+            batch=config.batch,
+            seed=self.judging.seed,
+            epsilon=config.ppl.epsilon,
+            device=self.parts.device,
+            advance=lambda done, total: progress.advance(done, total, f"path length of {candidate.name}"),
+        )
+        return attrs.evolve(row, ppl=found.mean)
+
+
+def _reference(judging: Judging, parts: Parts, progress: Progress) -> Reference | None:
+    """The file or folder to measure against; None where the data's own images are."""
+    config, network = judging.eval, parts.network
+    path = config.reference
+    if path is None and config.rules.reference:
+        path = located(config.rules.reference, None, "eval.reference=PATH")
+    if path is None:
+        if not parts.dataset.splits:
+            raise DataError(
+                f"data={parts.dataset.name} has no images to measure against; give eval.reference=PATH, a folder of "
+                "images or a file of statistics, or eval.protocol=adm"
+            )
+        return None
+    extract = extractor(network)
+
+    def features_of_bytes(bytes_BCHW: Tensor) -> Tensor:
+        with torch.no_grad():
+            return extract(bytes_BCHW.to(parts.device).float() / 127.5 - 1).features_NF
+
+    _, height, width = parts.teacher.tokenizer.image_shape
+    return open_reference(
+        path,
+        features_of_bytes,
+        f"{network.name} {network_digest(network)}",
+        (height, width),
+        n_features=network.n_features,
+        skip=config.skip,
+        cache=store().parent,
+        progress=progress,
+    )
