@@ -3,6 +3,7 @@
 nox -s tests            what every change must pass, in minutes
 nox -s slow             tests that train
 nox -s browser          the report in a real browser
+nox -s slurm            a real Slurm on this machine, as root
 nox -s lint
 """
 
@@ -42,7 +43,7 @@ def tool(session: nox.Session, *command: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All but those of the sessions below."""
-    tool(session, "python", "-m", "pytest", "-m", "not slow and not browser", *session.posargs)
+    tool(session, "python", "-m", "pytest", "-m", "not slow and not browser and not slurm", *session.posargs)
 
 
 @nox.session
@@ -63,6 +64,25 @@ def browser(session: nox.Session) -> None:
         session.error("there is no Chromium; install it, or name it in the variable CHROMIUM")
     session.env["CHROMIUM"] = found
     tool(session, "python", "-m", "pytest", "-m", "browser", *session.posargs)
+
+
+@nox.session
+def slurm(session: nox.Session) -> None:
+    """Against a Slurm of its own; installs Debian's packages where it may."""
+    lacking = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if _program(name) is None]
+    if lacking and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", external=True)
+        packages = ("slurmctld", "slurmd", "slurm-client", "munge")
+        session.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, external=True)
+        lacking = [name for name in lacking if _program(name) is None]
+    if lacking or os.geteuid() != 0:
+        session.error(f"it needs root and {', '.join(lacking) or 'nothing else'}")
+    tool(session, "python", "-m", "pytest", "-m", "slurm", *session.posargs)
+
+
+def _program(name: str) -> str | None:
+    """Where a program is; servers lie outside an ordinary user's path."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 @nox.session

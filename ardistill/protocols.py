@@ -318,6 +318,13 @@ class Dataset(Protocol):
         """
         ...
 
+    def folder(self, split: Split) -> Path | None:
+        """The folder whose images are the split's, so that they are judged against as they lie there, each once.
+
+        None where images are drawn without end, or there are none.
+        """
+        ...
+
     def weights(self, name: str) -> Path | None:
         """A weights file bundled with the data (a `WeightsFinder`)."""
         ...

@@ -21,6 +21,7 @@ from ardistill.cli.convert import ConvertWords
 from ardistill.cli.eval import EvalRun, EvalStudent
 from ardistill.cli.fetch import FetchWords
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
+from ardistill.cli.statistics import StatisticsWords
 from ardistill.cli.table import TableWords
 from ardistill.config import RunConfig, Section, TeacherWords
 from ardistill.config.layers import nested_class, presets_of
@@ -52,6 +53,7 @@ FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
     ("compare RUN...", "", CompareWords, ()),
     ("table [RUN...]", "", TableWords, ()),
     ("fetch [NAME...]", "", FetchWords, ()),
+    ("statistics", "", StatisticsWords, ()),
     ("collect", "", CollectWords, ()),
     ("convert FILE...", "", ConvertWords, ()),
 )

@@ -17,6 +17,7 @@ VERBS = {
     "compare": "ardistill.cli.compare",
     "table": "ardistill.cli.table",
     "fetch": "ardistill.cli.fetch",
+    "statistics": "ardistill.cli.statistics",
     "collect": "ardistill.cli.collect",
     "pretrain": "ardistill.cli.pretrain",
     "convert": "ardistill.cli.convert",

@@ -9,6 +9,7 @@ it occurs twice; runs that differ in their seed alone have their mean, least and
 FID against seconds an image, and against the time of training.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,20 +45,26 @@ def main(words: list[str]) -> int:
         raise ConfigError("compare lacks its runs; write: ardistill compare RUN RUN... [out=compare.png]")
     check_output(given.out)
 
+    lay_side_by_side(runs, given.out)
+    return 0
+
+
+def lay_side_by_side(runs: Sequence[str], out: Path) -> None:
+    """Prints the table, and writes the picture to `out`. Raises RunFolderError where runs can't be compared."""
     from ardistill.evaluation.tables.chart import chart
     from ardistill.evaluation.tables.comparison import compare
     from ardistill.evaluation.tables.table import print_comparison
     from ardistill.files import write_atomic
 
-    comparison = compare([_entry(Path(run)) for run in runs])
+    comparison = compare([entry_of(Path(run)) for run in runs])
     picture = chart(comparison.lines)
     print_comparison(comparison)
-    write_atomic(given.out, picture)
-    print(f"\n{given.out}")
-    return 0
+    write_atomic(out, picture)
+    print(f"\n{out}")
 
 
-def _entry(run: Path) -> "Entry":
+def entry_of(run: Path) -> "Entry":
+    """The report of a run's folder, or in a file. Raises RunFolderError where there is none."""
     from ardistill.evaluation.report import Report
     from ardistill.evaluation.tables.comparison import Entry
     from ardistill.launch.folder import existing

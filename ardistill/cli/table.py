@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from ardistill.cli import check_output
+from ardistill.cli.compare import entry_of
 from ardistill.config import structure_words
 
 SUMMARY = "print measured rows next to the published ones"
@@ -50,11 +51,7 @@ def main(words: list[str]) -> int:
     from ardistill.files import write_atomic
 
     published = from_papers(chosen(given.model, given.method))
-    measured = []
-    if runs:
-        from ardistill.cli.compare import _entry
-
-        measured = from_reports(_entry(Path(run)) for run in runs)
+    measured = from_reports(entry_of(Path(run)) for run in runs)
     rows = [*measured, *published]
     print_listing(rows)
     if given.out is not None:

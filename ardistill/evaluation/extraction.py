@@ -97,12 +97,12 @@ class Features:
 
     @classmethod
     def join(cls, parts: Iterable[Self], n: int) -> Self:
-        """The features of n images, batch by batch, in float64: distances then need no second copy of them."""
+        """The features of n images, batch by batch; no second copy of them is made on the way."""
         features_NF, logits_NZ = torch.empty(n, 0), torch.empty(n, 0)
         done = 0
         for part in parts:
             if not done:
-                features_NF = torch.empty(n, part.features_NF.shape[1], dtype=torch.float64)
+                features_NF = part.features_NF.new_empty(n, part.features_NF.shape[1])
                 logits_NZ = part.logits_NZ.new_empty(n, part.logits_NZ.shape[1])
             features_NF[done : done + len(part)] = part.features_NF
             logits_NZ[done : done + len(part)] = part.logits_NZ

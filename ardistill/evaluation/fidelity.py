@@ -7,7 +7,8 @@ distances are float64. FID: Heusel et al., arXiv 1706.08500; IS: Salimans et al.
 1801.01401, with its cubic kernel; precision and recall: Kynkaanniemi et al., 1904.06991, with 3 neighbours.
 """
 
-from statistics import fmean
+from collections.abc import Iterator
+from statistics import fmean, pstdev
 from typing import Protocol
 
 import attrs
@@ -15,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+from torch_fidelity.metric_prc import calculate_precision_recall_part
 
 from ardistill.errors import DataError
 from ardistill.evaluation.extraction import Features, features_of
@@ -78,31 +79,42 @@ def compare(samples: Features, reference: Measured, kid_subsets: int = KID_SUBSE
     scores = Fidelity(frechet(samples, reference), _inception_score(samples.logits_NZ))
     if reference.features_NF is None:
         return scores
-    ours_NF, theirs_MF = samples.features_NF.double(), reference.features_NF.double()
-    smaller = min(len(ours_NF), len(theirs_MF))
-    kid = kid_features_to_metric(
-        ours_NF,
-        theirs_MF,
-        kid_subsets=kid_subsets,
-        kid_subset_size=min(KID_SUBSET, smaller),
-        rng_seed=SHUFFLE_SEED,
-        verbose=False,
+    ours_NF, theirs_MF = samples.features_NF, reference.features_NF
+    kid, kid_std = _kernel_distance(ours_NF, theirs_MF, kid_subsets)
+    precision, recall = calculate_precision_recall_part(
+        _InFloat64(ours_NF),
+        _InFloat64(theirs_MF),
+        NEIGHBOURS,
+        max(1, DISTANCE_BYTES // (8 * max(len(ours_NF), len(theirs_MF)))),
     )
-    prc = prc_features_to_metric(
-        ours_NF,
-        theirs_MF,
-        prc_neighborhood=NEIGHBOURS,
-        prc_batch_size=max(1, DISTANCE_BYTES // (8 * max(len(ours_NF), len(theirs_MF)))),
-        save_cpu_ram=True,
-        verbose=False,
-    )
-    return attrs.evolve(
-        scores,
-        kid=kid[KEY_METRIC_KID_MEAN],
-        kid_std=kid[KEY_METRIC_KID_STD],
-        precision=prc[KEY_METRIC_PRECISION],
-        recall=prc[KEY_METRIC_RECALL],
-    )
+    return attrs.evolve(scores, kid=kid, kid_std=kid_std, precision=precision, recall=recall)
+
+
+@attrs.frozen(eq=False)
+class _InFloat64:
+    """Features as torch-fidelity goes through them, block by block: a copy of them all would not fit beside them."""
+
+    features_NF: Tensor
+
+    def split(self, rows: int) -> Iterator[Tensor]:
+        return (part_nF.double() for part_nF in torch.split(self.features_NF, rows))
+
+
+def _kernel_distance(ours_NF: Tensor, theirs_MF: Tensor, subsets: int) -> tuple[float, float | None]:
+    """Mean and spread over random subsets, the ones torch-fidelity takes; one of all images where they are few."""
+    size = min(KID_SUBSET, len(ours_NF), len(theirs_MF))
+    if len(ours_NF) == len(theirs_MF) == size:
+        subsets = 1
+    choose = np.random.RandomState(SHUFFLE_SEED)
+    found = []
+    for _ in range(subsets):
+        parts = (
+            features_NF[torch.from_numpy(choose.choice(len(features_NF), size, replace=False))].double()
+            for features_NF in (ours_NF, theirs_MF)
+        )
+        metric = kid_features_to_metric(*parts, kid_subsets=1, kid_subset_size=size, verbose=False)
+        found.append(metric[KEY_METRIC_KID_MEAN])
+    return fmean(found), pstdev(found) if subsets > 1 else None
 
 
 def _inception_score(logits_NZ: Tensor) -> float | None:

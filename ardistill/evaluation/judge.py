@@ -27,6 +27,7 @@ class Rules:
     """
 
     protocol: str = "digits"
+    """What rows call it."""
     n: int
     labels: Labels = "balanced"
     batch: int = 250
@@ -72,16 +73,37 @@ class Judge:
         rules: Rules,
         reference: Reference | None,
         progress: Progress,
+        held_out: Reference | None = None,
     ) -> "Judge":
-        """Without a reference n training images of the data are it (ImageNet's practice), taken now."""
+        """Without references n drawn images of each of the data's splits are they, the training images first."""
         fidelity.check_enough(rules.n, network.n_features, "the images to evaluate")
         extract, joint = extractor(network), Joint.of(teacher)
         easel = Easel(teacher, extract, rules.n, rules.labels, rules.batch, rules.seed, progress, joint)
+        against = easel.real(dataset, dataset.splits[0]) if reference is None else reference
+        tested: Measured | None = held_out
+        if held_out is None and "test" in dataset.splits:
+            tested = easel.real(dataset, "test")
         return cls(
             easel,
-            easel.real(dataset, dataset.splits[0]) if reference is None else reference,
-            easel.real(dataset, "test").statistics if "test" in dataset.splits else None,
-            _protocol(rules, teacher, dataset, network, reference),
+            against,
+            None if tested is None else tested.statistics,
+            Protocol(
+                name=rules.protocol,
+                n=rules.n,
+                labels=rules.labels,
+                seed=rules.seed,
+                **_told(reference, dataset, rules.n),
+                reference_images=None if against.features_NF is None else len(against.features_NF),
+                features=network.name,
+                features_digest=network_digest(network),
+                guidance=attrs.asdict(teacher.guidance),
+                decoder=_precision(teacher),
+                kid=_kid(rules),
+                neighbours=fidelity.NEIGHBOURS,
+                splits=fidelity.SPLITS,
+                held_out=None if tested is None else _held_out(held_out, dataset),
+                ppl=rules.ppl,
+            ),
             rules.kid_subsets,
         )
 
@@ -118,37 +140,40 @@ class Judge:
         return Judged(judged.row, drawn.features.statistics, drawn.histograms)
 
 
-def _protocol(
-    rules: Rules, teacher: ARTeacher, dataset: Dataset, network: FeatureNetwork, reference: Reference | None
-) -> Protocol:
-    told: dict[str, Any]
+def _told(reference: Reference | None, dataset: Dataset, n: int) -> dict[str, Any]:
+    """The fields of a protocol that are about the reference."""
     if reference is None:
-        told = {
+        return {
             "reference": f"{dataset.name}/{dataset.splits[0]}",
             "reference_sha256": dataset.sha256,
-            "reference_n": rules.n,
+            "reference_n": n,
             "resize": OWN_SIZE,
         }
-    else:
-        told = {
-            "reference": reference.name,
-            "reference_sha256": reference.sha256,
-            "reference_n": reference.n,
-            "resize": reference.resize or "not told by the file",
-        }
-    return Protocol(
-        name=rules.protocol,
-        n=rules.n,
-        labels=rules.labels,
-        seed=rules.seed,
-        features=network.name,
-        features_digest=network_digest(network),
-        guidance=attrs.asdict(teacher.guidance),
-        decoder=str(teacher.tokenizer.codebook.dtype).removeprefix("torch."),
-        kid=f"{rules.kid_subsets} subsets of {fidelity.KID_SUBSET} at most, cubic kernel",
-        neighbours=fidelity.NEIGHBOURS,
-        splits=fidelity.SPLITS,
-        held_out=f"{dataset.name}/test" if "test" in dataset.splits else None,
-        ppl=rules.ppl,
-        **told,
+    return {
+        "reference": reference.name,
+        "reference_sha256": reference.sha256,
+        "reference_n": reference.n,
+        "resize": reference.resize or "not told by the file",
+    }
+
+
+def _held_out(held_out: Reference | None, dataset: Dataset) -> str:
+    return (
+        f"{dataset.name}/test" if held_out is None else f"sha256 {held_out.sha256[:16]}, {held_out.n} images"
     )
+
+
+def _kid(rules: Rules) -> str:
+    return (
+        f"{rules.kid_subsets} subsets of {fidelity.KID_SUBSET}, or of all where they are fewer; cubic kernel"
+    )
+
+
+@torch.no_grad()
+def _precision(teacher: ARTeacher) -> str:
+    """Of the images it decodes; a GPU may be allowed to multiply with fewer bits than their type has."""
+    codes_VC = teacher.tokenizer.codebook
+    images_BCHW = teacher.tokenizer.decode(codes_VC[:1].expand(teacher.layout.n_tokens, -1)[None])
+    coarser = images_BCHW.is_cuda and torch.backends.cudnn.allow_tf32
+    told = str(images_BCHW.dtype).removeprefix("torch.")
+    return f"{told}, convolutions in TF32" if coarser else told

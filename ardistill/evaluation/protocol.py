@@ -18,10 +18,12 @@ Labels = Literal["balanced", "random"]
 class Protocol:
     """What a row's figures depend on besides the generator itself.
 
-    `reference` says where the real images are from, and `reference_sha256` hashes what they are made of;
-    `reference_n` of them there are, None where a file of statistics does not tell. `features_digest` is of the feature
-    network's weights. `guidance` is the teacher's: the distribution that is distilled. `seed` draws the samples; it
-    alone may differ between rows that are compared.
+    `name` is the preset's, with the words that were said otherwise. `reference` says where the real images are from,
+    and `reference_sha256` hashes what they are made of; `reference_n` of them there are, None where a file of
+    statistics does not tell, and `reference_images` are behind KID, precision and recall, None where no image is known.
+    `features_digest` is of the feature network's weights, `decoder` the precision of the decoded images. `guidance` is
+    the teacher's: the distribution that is distilled. `seed` draws the samples; it alone may differ between rows that
+    are compared.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Protocol:
     splits: int = 10
     held_out: str | None = None
     ppl: str = ""
+    reference_images: int | None = None
 
     def told(self) -> dict[str, Any]:
         """What has to agree for two rows to share a column: a reference is told by its hash, not its path."""

@@ -3,6 +3,9 @@
 Shape legend: B batch, F features. Everything here is float64 on the CPU.
 """
 
+import math
+
+import numpy as np
 import torch
 from attrs import field, frozen
 from torch import Tensor
@@ -12,6 +15,8 @@ from ardistill.errors import DataError
 
 ASYMMETRY = 1e-6
 """Of the covariance, as a share of its largest number: more than the rounding of float32 leaves."""
+NEGATIVITY = 1e-6
+"""Of an eigenvalue below zero, as a share of the largest: likewise."""
 
 
 def _double(values: Tensor) -> Tensor:
@@ -61,6 +66,22 @@ class Statistics:
     def n_features(self) -> int:
         return len(self.mean_F)
 
+    def check_semidefinite(self) -> None:
+        """Raises DataError for what no features can have as their covariance: for statistics made elsewhere.
+
+        It takes seconds for thousands of features.
+        """
+        try:
+            values_F = np.linalg.eigvalsh(self.covariance_FF.numpy())
+        except np.linalg.LinAlgError:
+            values_F = np.array([np.nan])
+        least, most = float(values_F.min()), float(values_F.max())
+        if not least >= -NEGATIVITY * most:  # nan, where they overflow, is refused too
+            raise DataError(
+                f"the covariance is not positive semi-definite (its eigenvalues go from {least:.3g} to {most:.3g}), so "
+                "no features can have it; make the statistics again"
+            )
+
 
 class Moments:
     """Gathers `Statistics` batch by batch, in memory that the number of images does not change.
@@ -104,12 +125,26 @@ class Moments:
 
 
 def frechet_between(a: Statistics, b: Statistics) -> float:
-    """The Frechet distance (Heusel et al., arXiv 1706.08500), by torch-fidelity; 0 is the best."""
+    """The Frechet distance (Heusel et al., arXiv 1706.08500), by torch-fidelity; 0 is the best.
+
+    Raises DataError for statistics of different networks, and where the distance is beyond what float64 can hold.
+    """
     if a.n_features != b.n_features:
         raise DataError(
             f"statistics of {a.n_features} and of {b.n_features} features can't be compared, since they were made "
             "with different networks; make both with one"
         )
     first, second = ({"mu": s.mean_F.numpy(), "sigma": s.covariance_FF.numpy()} for s in (a, b))
-    metric = fid_statistics_to_metric(first, second, verbose=False)
-    return max(0.0, float(metric[KEY_METRIC_FID]))  # rounding can leave -1e-13 between equal sets
+    try:
+        with np.errstate(all="ignore"):  # what overflows is told below
+            metric = fid_statistics_to_metric(first, second, verbose=False)
+        distance = float(metric[KEY_METRIC_FID])
+    except np.linalg.LinAlgError:
+        distance = math.nan
+    if not math.isfinite(distance):
+        largest = max(float(part.abs().max()) for s in (a, b) for part in (s.mean_F, s.covariance_FF))
+        raise DataError(
+            f"the Frechet distance is not finite, since the statistics hold numbers as large as {largest:.3g}; "
+            "make them again"
+        )
+    return max(0.0, distance)  # rounding can leave -1e-13 between equal sets

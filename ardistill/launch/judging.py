@@ -1,22 +1,23 @@
 """What judges a student, opened before any work: network, reference, distance, or a sentence that says what lacks."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 from torch import Tensor
 
-from ardistill.assets import located, store
+from ardistill.assets import asset, located, store
 from ardistill.config import EvalConfig, RunConfig
+from ardistill.config.judging import PROTOCOLS
 from ardistill.config.section import plain
 from ardistill.errors import DataError
 from ardistill.evaluation.drawing import Candidate
-from ardistill.evaluation.extraction import extractor, network_digest
 from ardistill.evaluation.fidelity import check_enough
 from ardistill.evaluation.judge import Judge, Rules
 from ardistill.evaluation.path_length import path_length
 from ardistill.evaluation.references.opening import Reference, open_reference
+from ardistill.evaluation.references.seeing import extract_with, extractor_name
 from ardistill.evaluation.report import Row
 from ardistill.launch.parts import Parts
 from ardistill.perceptual import Distance, perceptual
@@ -40,9 +41,10 @@ class Judging:
     def rules(self, n: int | None = None) -> Rules:
         """Of the whole evaluation, or of one over `n` images without more than distances."""
         rules, ppl = self.eval.rules, self.eval.ppl
+        said = self._said_otherwise()
         told = f"{ppl.n} pairs, epsilon {ppl.epsilon:g}, lerp, {self.net}" if ppl.n and n is None else ""
         return Rules(
-            protocol=self.eval.protocol,
+            protocol=f"{self.eval.protocol}, but {', '.join(said)}" if said else self.eval.protocol,
             n=n or rules.n,
             labels=rules.labels,
             batch=self.eval.batch,
@@ -50,6 +52,19 @@ class Judging:
             kid_subsets=rules.kid_subsets,
             ppl=told,
         )
+
+    def _said_otherwise(self) -> list[str]:
+        """The words that make it another protocol than the preset's; its own reference may be given as a file."""
+        preset, rules = PROTOCOLS[self.eval.protocol], self.eval.rules
+        said = [
+            name
+            for name in ("n", "labels", "features", "kid_subsets")
+            if getattr(preset, name) != getattr(rules, name)
+        ]
+        given = self.eval.reference
+        if given is not None and not (preset.reference and given.name == asset(preset.reference).file):
+            said.append("reference")
+        return said
 
     @property
     def net(self) -> Any:
@@ -64,6 +79,7 @@ class Bench:
     judging: Judging
     parts: Parts
     reference: Reference | None
+    held_out: Reference | None
     distance: Distance | None
 
     @classmethod
@@ -78,13 +94,23 @@ class Bench:
             distance = perceptual(
                 judging.net, config.ppl.weights, parts.network, parts.device, option="eval.ppl"
             )
-        return cls(judging, parts, _reference(judging, parts, progress), distance)
+        path = _reference_path(judging, parts)
+        reference = None if path is None else _opened(path, judging, parts, progress)
+        aside = parts.dataset.folder("test")
+        held_out = None if aside is None else _opened(aside, judging, parts, progress)
+        return cls(judging, parts, reference, held_out, distance)
 
     def judge(self, progress: Progress, n: int | None = None) -> Judge:
         """Takes the features of the data's own images, where those are the reference."""
         parts = self.parts
         return Judge.of(
-            parts.teacher, parts.dataset, parts.network, self.judging.rules(n), self.reference, progress
+            parts.teacher,
+            parts.dataset,
+            parts.network,
+            self.judging.rules(n),
+            self.reference,
+            progress,
+            self.held_out,
         )
 
     def with_path_length(self, candidate: Candidate, row: Row, progress: Progress) -> Row:
@@ -111,30 +137,28 @@ class Bench:
         return attrs.evolve(row, ppl=found.mean)
 
 
-def _reference(judging: Judging, parts: Parts, progress: Progress) -> Reference | None:
-    """The file or folder to measure against; None where the data's own images are."""
+def _reference_path(judging: Judging, parts: Parts) -> Path | None:
+    """The file or folder to measure against; None where images drawn from the data are it."""
+    config, dataset = judging.eval, parts.dataset
+    if config.reference is not None:
+        return config.reference
+    if config.rules.reference:
+        return located(config.rules.reference, None, "eval.reference=PATH")
+    if not dataset.splits:
+        raise DataError(
+            f"data={dataset.name} has no images to measure against; give eval.reference=PATH, a folder of images or a "
+            "file of statistics, or eval.protocol=adm"
+        )
+    return dataset.folder(dataset.splits[0])
+
+
+def _opened(path: Path, judging: Judging, parts: Parts, progress: Progress) -> Reference:
     config, network = judging.eval, parts.network
-    path = config.reference
-    if path is None and config.rules.reference:
-        path = located(config.rules.reference, None, "eval.reference=PATH")
-    if path is None:
-        if not parts.dataset.splits:
-            raise DataError(
-                f"data={parts.dataset.name} has no images to measure against; give eval.reference=PATH, a folder of "
-                "images or a file of statistics, or eval.protocol=adm"
-            )
-        return None
-    extract = extractor(network)
-
-    def features_of_bytes(bytes_BCHW: Tensor) -> Tensor:
-        with torch.no_grad():
-            return extract(bytes_BCHW.to(parts.device).float() / 127.5 - 1).features_NF
-
     _, height, width = parts.teacher.tokenizer.image_shape
     return open_reference(
         path,
-        features_of_bytes,
-        f"{network.name} {network_digest(network)}",
+        extract_with(network, parts.device),
+        extractor_name(network),
         (height, width),
         n_features=network.n_features,
         skip=config.skip,

@@ -134,6 +134,11 @@ class Digits:
         ink_N1HW, label_N = scans(split)
         return render(ink_N1HW, warps(torch.full((len(label_N), 6), 0.5))), label_N
 
+    def folder(self, split: Split) -> Path | None:
+        """None: every scan is warped anew."""
+        del split
+        return None
+
     def weights(self, name: str) -> Path | None:
         """Bundled weights: "features", and "tokenizer" and "teacher" of "var/" and "llamagen/"."""
         return folder_finder(HOME / "weights")(name)

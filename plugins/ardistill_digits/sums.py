@@ -46,6 +46,11 @@ class DigitSums:
         right_B3HW, right_B = digits_of(split, draw, right_B, "right ")
         return torch.cat([left_B3HW, right_B3HW], dim=3), (left_B + right_B) % N_CLASSES
 
+    def folder(self, split: Split) -> Path | None:
+        """None: pairs are drawn."""
+        del split
+        return None
+
     def weights(self, name: str) -> Path | None:
         """Bundled weights: "var/tokenizer", "var/teacher", and the single digits' "features"."""
         return folder_finder(HOME / "weights", "" if name == "features" else PREFIX)(name)

@@ -47,6 +47,10 @@ class ExactData:
         images_B3HW = self.teacher.tokenizer.decode(self.teacher.tokenizer.codebook[tokens_BL])
         return images_B3HW.to(uniform_BL.device), labels_B
 
+    def folder(self, split: Split) -> Path | None:
+        del split
+        return None
+
     def weights(self, name: str) -> Path | None:
         del name
         return None

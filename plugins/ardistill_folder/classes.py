@@ -28,6 +28,10 @@ class Classes:
             f"data={self.name} has no images; give a reference to measure against, or the images with data=folder"
         )
 
+    def folder(self, split: Split) -> Path | None:  # noqa: ARG002
+        """None: there are no images."""
+        return None
+
     def weights(self, name: str) -> Path | None:  # noqa: ARG002
         """Bundled weights: none."""
         return None

@@ -171,6 +171,10 @@ class Folder:
         images_B3HW = pictures.read(index_B.tolist()).to(index_B.device).float() / 127.5 - 1
         return images_B3HW, pictures.labels(index_B.cpu()).to(index_B.device)
 
+    def folder(self, split: Split) -> Path | None:
+        """The split's own."""
+        return self._pictures[split].folder if split in self._pictures else None
+
     def weights(self, name: str) -> Path | None:  # noqa: ARG002
         """Bundled weights: none."""
         return None

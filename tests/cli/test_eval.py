@@ -1,6 +1,5 @@
 """Judging by other references, networks and protocols, through the command line."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,8 @@ def test_a_file_of_statistics_in_adms_layout(run, real, nowhere):
     words = ["protocol=adm", "features=digits", f"reference={nowhere / 'adm.npz'}"]
     report = evaluated(run, nowhere / "adm.json", *words)
     told = report.protocol
-    assert (told.name, told.n, told.labels) == ("adm", 60, "balanced")
+    assert (told.name, told.n, told.labels) == ("adm, but n, features, reference", 60, "balanced")
+    assert told.reference_images == 120
     assert told.reference_n is None  # how many images its statistics are of, the file does not tell
     assert "adm.npz" in told.reference
     assert len(told.reference_sha256) == 64
@@ -118,10 +118,21 @@ def test_a_folder_of_images_as_data(run, real, nowhere):
     out = nowhere / "data.json"
     assert main(["eval", "teacher=var", "student=onestep*", *words, *SMALL, f"out={out}"]) == 0
     report = Report.load(out)
-    assert report.protocol.reference == "folder/train"
+    told = report.protocol
+    assert (told.reference, told.reference_n) == (f"folder {folder}", 120)
+    assert "16x16" in told.resize
     assert report.floor is None
+    held_out = folder_of(images[:60], labels[:60], nowhere / "held_out")
+    out = nowhere / "both.json"
+    words = [*words, f"data.held_out={held_out}", f"out={out}"]
+    assert main(["eval", "teacher=var", "student=onestep*", *words, *SMALL]) == 0
+    both = Report.load(out)
+    assert [row.fid for row in both.rows] == [row.fid for row in report.rows]
+    assert both.protocol.held_out.endswith("60 images")
+    assert both.floor > 0
+    assert both.rows[0].fid == evaluated(run, nowhere / "same.json", f"reference={folder}").rows[0].fid
     assert report.row("teacher").accuracy > 0.8
-    assert json.loads(out.read_text())["rows"][0]["fid_test"] is None
+    assert report.rows[0].fid_test is None
 
 
 @pytest.mark.parametrize(

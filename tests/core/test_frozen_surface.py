@@ -8,6 +8,7 @@ from ardistill.cli.collect import CollectWords
 from ardistill.cli.eval import EvalRun, EvalStudent
 from ardistill.cli.fetch import FetchWords
 from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
+from ardistill.cli.statistics import StatisticsWords
 from ardistill.cli.table import TableWords
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
 from ardistill.config.path_length import PathLengthConfig
@@ -28,6 +29,7 @@ def test_verbs() -> None:
         "compare",
         "table",
         "fetch",
+        "statistics",
         "collect",
         "pretrain",
         "convert",
@@ -89,6 +91,11 @@ def test_keys_of_an_eval() -> None:
 
 def test_keys_of_a_fetch() -> None:
     assert set(keys(FetchWords)) == {"out"}
+
+
+def test_keys_of_statistics() -> None:
+    words = ["reference", "out", "features", "weights", "size", "batch", "skip", "device", "threads"]
+    assert set(keys(StatisticsWords)) == set(words)
 
 
 def test_keys_of_a_table() -> None:

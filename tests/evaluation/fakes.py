@@ -84,6 +84,9 @@ class FakeDataset:
     def __init__(self, teacher):
         self.teacher = teacher
 
+    def folder(self, split):
+        return None
+
     def images(self, split, draw, labels_B=None):
         labels_B = draw.integers("label", Z) if labels_B is None else labels_B
         images = self.teacher.tokenizer.decode(

@@ -11,7 +11,7 @@ from ardistill.errors import RunFolderError
 from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row
 from ardistill.evaluation.tables.chart import chart
-from ardistill.evaluation.tables.comparison import Entry, compare
+from ardistill.evaluation.tables.comparison import Entry, compare, counts_passes
 from ardistill.evaluation.tables.table import print_comparison
 
 PROTOCOL = Protocol(
@@ -22,6 +22,7 @@ PROTOCOL = Protocol(
     reference="digits/train",
     reference_sha256="ab" * 32,
     reference_n=5000,
+    reference_images=5000,
     resize="none",
     features="digits",
     features_digest="cd" * 32,
@@ -176,6 +177,25 @@ def test_what_cannot_be_compared_is_refused_by_the_fields_name(entry, fields, to
         compare([entry("a"), entry("b", protocol=protocol, **fields)])
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"n": 1000}, "n is 5000 in 'teacher' and 1000 in 'dd2, 2 passes'; evaluate the run again"),
+        ({"guidance": {"scale": 1.5, "top_k": 0}}, "guidance.scale is 0.5 in 'teacher' and 1.5"),
+        ({"name": "adm"}, "protocol is digits in 'teacher' and adm"),
+    ],
+)
+def test_rows_of_two_protocols_in_one_report_are_refused(entry, changes, told):
+    one, good = entry("a"), entry("b", method="dd1")
+    *rows, last = one.report.rows
+    last = attrs.evolve(last, protocol=attrs.evolve(last.protocol, **changes))
+    attrs.evolve(one.report, rows=(*rows, last)).save(one.path)
+    mixed = Entry(one.path, Report.load(one.path))
+    for several in ([mixed], [mixed, good], [good, mixed]):
+        with pytest.raises(RunFolderError, match=f"a/report.json holds rows that can't be compared: {told}"):
+            compare(several)
+
+
 def test_settings_that_one_configuration_does_not_hold_are_no_difference(entry):
     compare([entry("a"), entry("b", config={"teacher": {"name": "var"}})])
 
@@ -219,6 +239,28 @@ def test_the_table_has_every_column_and_what_training_took(entry):
     assert lines[4].startswith("dd2, 1 pass [seed 0, a]  ")
     assert "\x1b" not in out.getvalue()
     assert lines[-1] == "teacher and baselines are those of a, seed 0"
+
+
+def test_what_reports_and_folders_are_called_steers_no_terminal(entry, monkeypatch):
+    hostile = "a\x1b[31m\nb"
+    found = compare([entry(hostile, rows=(row(hostile, 0.8),)), entry("b", seed=1)])
+    out = io.StringIO()
+    print_comparison(found, out)
+    assert all(line.isprintable() for line in out.getvalue().splitlines())
+    assert r"those of a\x1b[31m\nb, seed 0" in out.getvalue()
+    assert pixels(chart(found.lines)).std() > 5
+
+
+def test_names_of_schedules_are_whole(entry):
+    own = tuple(row(f"dd1, pre-trained-1-{last}", 0.8, last) for last in (5, 6))
+    out = io.StringIO()
+    print_comparison(
+        compare([entry("dd1-var-001", rows=own, method="dd1"), entry("b", method="dd1", seed=1)]), out
+    )
+    lines = out.getvalue().splitlines()
+    for last in (5, 6):
+        name = f"dd1, pre-trained-1-{last} [seed 0, dd1-var-001]"
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
 
 
 def test_rare_columns_appear_where_a_row_has_them(entry):
@@ -275,3 +317,24 @@ def test_the_figure_shows_runs_in_both_panels(entry):
 def test_a_figure_without_times_is_a_figure(entry, seconds):
     bare = (row("dd2, 1 pass", 0.8, seconds_per_image=None),)
     assert pixels(chart(compare([entry("a", seconds=seconds, rows=bare)]).lines)).std() > 5
+
+
+def test_the_figure_joins_passes_alone(entry):
+    assert counts_passes("dd1, 1 pass")
+    assert counts_passes("a, b, 12 passes")
+    assert not any(map(counts_passes, ("dd1, pre-trained-1-5", "teacher", "passes", "dd1, 2 passes at once")))
+    fids = (0.3, 3.0, 0.35)
+    kinds = ("dd1, 1 pass", "dd1, pre-trained-1-5", "dd1, 9 passes")
+    plain = ("dd1, 1 pass", "dd1, 5 passes", "dd1, 9 passes")
+    inked = {}
+    for names in (kinds, plain):
+        own = tuple(row(name, fid, passes) for name, fid, passes in zip(names, fids, (1, 5, 9), strict=True))
+        lines = compare([entry("a", method="dd1", rows=own)]).lines
+        inked[names] = coloured(pixels(chart(lines))[:460, :660])
+    assert inked[kinds] < 0.8 * inked[plain], "a peak of a zigzag is far to go to"
+
+
+def test_a_name_may_hold_what_typesetting_means_something_by(entry):
+    assert pixels(
+        chart(compare([entry("a", method=r"a$\frac$", rows=(row(r"a$\frac$, 1 pass", 0.8),))]).lines)
+    ).any()

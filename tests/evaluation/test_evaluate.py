@@ -12,7 +12,7 @@ from ardistill.evaluation.references.opening import Reference
 from ardistill.evaluation.report import gap_closed
 from ardistill.noise import Draw
 from ardistill.protocols import Condition
-from tests.evaluation.fakes import FakeDataset, FakeFeatures, FakeTeacher, Silence, Z
+from tests.evaluation.fakes import FakeDataset, FakeFeatures, FakeTeacher, FakeTokenizer, Silence, Z
 
 TEACHER = FakeTeacher()
 CANDIDATES = (
@@ -146,7 +146,9 @@ def test_an_outside_reference_stands_in_for_the_data():
     assert row.fid == pytest.approx(fidelity(FakeFeatures(), mine, features).fid, rel=1e-4)
     assert (row.protocol.reference, row.protocol.reference_sha256) == ("folder x", "ab")
     assert (row.protocol.reference_n, row.protocol.resize) == (90, "centre crop")
+    assert row.protocol.reference_images == 90
     alone = run(reference=attrs.evolve(known, features_NF=None)).rows[2]
+    assert alone.protocol.reference_images is None
     assert (alone.fid, alone.kid, alone.precision) == (row.fid, None, None)
 
 
@@ -231,7 +233,22 @@ def test_every_row_carries_its_protocol():
     assert told.key == run(seed=4).rows[0].protocol.key
     other = run(n=300).rows[0].protocol
     assert told.key != other.key
-    assert told.differences(other) == {"n": (400, 300), "reference_n": (400, 300)}
+    fields = ("n", "reference_n", "reference_images")
+    assert told.differences(other) == dict.fromkeys(fields, (400, 300))
+
+
+def test_the_decoders_precision_is_that_of_its_images():
+    class Half(FakeTokenizer):
+        def decode(self, latents_BLC):
+            return super().decode(latents_BLC).bfloat16()
+
+    class Teacher(FakeTeacher):
+        tokenizer = Half()
+
+    teacher = Teacher()
+    made = Judge.of(teacher, FakeDataset(teacher), FakeFeatures(), Rules(n=30), None, Silence())
+    assert made.protocol.decoder == "bfloat16"
+    assert judge(n=30).protocol.decoder == "float32"
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,14 @@ def test_kernel_distance_agrees(n, n_reference, size):
     assert compare(samples, reference, kid_subsets=5).kid != ours.kid
 
 
+def test_the_kernel_distance_of_few_images_has_no_spread():
+    samples, reference = features(100, 6), features(100, 6)
+    ours = compare(samples, reference, kid_subsets=4)
+    mean, _ = oracle_kid(samples.features_NF.numpy(), reference.features_NF.numpy(), 1, 100)
+    assert ours.kid == pytest.approx(mean, rel=1e-6)
+    assert ours.kid_std is None
+
+
 def test_a_reference_of_statistics_alone_gives_the_frechet_distance_alone():
     @attrs.frozen(eq=False)
     class FromFile:

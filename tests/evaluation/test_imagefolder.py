@@ -51,6 +51,29 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert image_files(tmp_path / "data") == ["a/1.png"]
 
 
+def test_folders_that_lead_to_one_another_are_visited_once(tmp_path):
+    for name in "abc":
+        picture(tmp_path / name / "1.png")
+        for other in set("abc") - {name}:
+            (tmp_path / name / f"to_{other}").symlink_to(tmp_path / other)
+    (tmp_path / "a" / "deep").mkdir()
+    (tmp_path / "a" / "deep" / "b").symlink_to(tmp_path / "b")
+    assert image_files(tmp_path) == ["a/1.png", "b/1.png", "c/1.png"], "by their own names"
+    assert image_files(tmp_path / "a") == ["1.png", "deep/b/1.png", "to_c/1.png"]
+
+
+def test_links_out_of_the_folder_lead_to_nothing_above_it(tmp_path):
+    """Via another folder they could lead to all that lies beside the folder."""
+    picture(tmp_path / "beside.png")
+    picture(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data")
+    assert image_files(tmp_path / "data") == ["a/1.png"]
+
+
 def test_classes_are_numbered_as_torchvision_does(tmp_path):
     for name in ("n02/1.png", "N03/1.png", "n01/1.png"):
         picture(tmp_path / name)
@@ -112,6 +135,51 @@ def test_below_twice_the_size_the_filter_is_bicubic():
     ).all()
 
 
+def whole(image, size):
+    """Scaled as a whole and cropped afterwards, whatever memory that takes."""
+    height, width = size
+    while image.width >= 2 * width and image.height >= 2 * height:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = max(width / image.width, height / image.height)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.asarray(image.crop((left, top, left + width, top + height)), dtype=int)
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 400), (400, 50), (9, 71), (33, 21), (3, 24)])
+def test_images_up_to_eight_times_as_long_are_scaled_whole(height, width):
+    image = Image.fromarray(noise(height, width))
+    assert (np.asarray(fitted(image, (16, 16))) == whole(image, (16, 16))).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 400), (401, 5), (1, 300), (301, 1), (64, 1001)])
+def test_a_strip_keeps_its_middle(height, width):
+    image = smooth(height, width)
+    off = np.abs(np.asarray(fitted(image, (16, 16)), dtype=int) - whole(image, (16, 16)))
+    assert off.max() <= 200 / min(height, width) / 4 + 2, "off by a quarter of a pixel at most"
+
+
+@pytest.mark.parametrize("shape", [(200_000, 1), (1, 200_001), (2, 150_000)])
+def test_a_strip_is_not_scaled_whole(shape, monkeypatch):
+    """It would have 13 thousand million pixels."""
+    scaled, resize = [], Image.Image.resize
+
+    def watched(image, size, *options):
+        scaled.append(size[0] * size[1])
+        assert scaled[-1] <= 9 * 256 * 256
+        return resize(image, size, *options)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    assert fitted(Image.new("RGB", shape, (9, 8, 7)), (256, 256)).getcolors() == [(256 * 256, (9, 8, 7))]
+    assert scaled
+
+
+@pytest.mark.parametrize("size", [(1, 64), (64, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (1, 2), (1, 500), (500, 1)])
+def test_any_shape_comes_to_any_size(shape, size):
+    assert fitted(Image.new("RGB", shape), size).size == (size[1], size[0])
+
+
 def test_the_rule_is_told():
     assert resize_rule((16, 32)) == "centre crop to 16x32, box then bicubic"
 
@@ -145,8 +213,11 @@ def save_all_kinds(folder):
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "cut.png").write_bytes((folder / "rgb.png").read_bytes()[:120])
     (folder / "nowhere.png").symlink_to(folder / "missing.png")
+    os.mkfifo(folder / "pipe.png")  # which would be waited for
     colour.save(folder / "gif.png", format="GIF")
-    return found | dict.fromkeys(("text.png", "empty.jpg", "cut.png", "nowhere.png", "gif.png"), "broken")
+    return found | dict.fromkeys(
+        ("text.png", "empty.jpg", "cut.png", "nowhere.png", "pipe.png", "gif.png"), "broken"
+    )
 
 
 def test_each_kind_of_file_is_told(tmp_path):

@@ -378,6 +378,63 @@ def test_without_evaluations_a_sentence_says_so():
     assert any("nothing was evaluated on the way" in text for text in Read(html).texts("p"))
 
 
+@pytest.mark.parametrize("journal", [(), example.journal()])
+def test_no_sentence_says_so_where_there_were_evaluations_or_no_journal_tells(journal):
+    html = page(example.report(), [], [], journal=journal)
+    assert "nothing was evaluated" not in html
+    few = example.report(config=example.report().config | {"eval": {"every_n": 1000}})
+    assert ("FID is of 1,000 images" in page(few, [], [], journal=journal)) == bool(journal)
+
+
+def test_a_line_joins_rows_that_differ_in_their_passes_alone():
+    html = page(example.report(rows=example.schedules()), [], [])
+    part = html[html.index('<section id="time">') : html.index('<section id="speed">')]
+    paths = re.findall(r'class="line s0" d="([^"]*)"', part)
+    assert [len(vertices(path)) for path in paths] == [4, 4], "1, 2, 3 and 4 passes, in a batch and alone"
+    for path in paths:
+        (*_, ys) = zip(*vertices(path), strict=True)
+        assert ys == tuple(sorted(ys))
+    assert part.count('class="mark dot s0"') == 1 + 2 * len(example.SCHEDULES)
+    alone = page(example.report(rows=example.schedules()[5:8]), [], [])
+    assert 'class="line' not in alone
+    assert "other schedules are points" in alone
+    assert "other schedules" not in told()
+
+
+def test_the_legend_tells_what_kid_is_a_mean_over():
+    (meaning,) = (text for text in Read(told()).texts("dd") if text.startswith("kernel distance"))
+    assert meaning == f"kernel distance of features to the reference’s, mean over {example.PROTOCOL.kid}"
+    other = attrs.evolve(example.PROTOCOL, kid="9 subsets of 10")
+    several = Read(told(rows=example.rows(teacher=other))).texts("dd")
+    assert (
+        "kernel distance of features to the reference’s, mean over subsets that each protocol tells"
+        in several
+    )
+    bare = attrs.evolve(example.PROTOCOL, kid="")
+    names = dict.fromkeys(example.NAMES, bare)
+    assert "kernel distance of features to the reference’s" in Read(told(rows=example.rows(**names))).texts(
+        "dd"
+    )
+
+
+def test_what_a_protocol_differs_in_is_told():
+    protocol = attrs.evolve(
+        example.PROTOCOL,
+        name="adm, but n, features",
+        reference_n=50_000,
+        reference_images=10_000,
+        held_out="sha256 0011223344556677, 500 images",
+    )
+    words = Read(told(rows=example.rows(**dict.fromkeys(example.NAMES, protocol)))).texts("dd")
+    assert f"adm but for n, features ({protocol.key})" in words
+    assert "against 10,000 images of the reference" in words
+    assert "sha256 0011223344556677, 500 images" in words
+    for images in (None, 50_000):
+        plain = attrs.evolve(protocol, reference_images=images)
+        words = Read(told(rows=example.rows(**dict.fromkeys(example.NAMES, plain)))).texts("dd")
+        assert not [text for text in words if text.startswith("against")]
+
+
 def test_distances_of_fewer_images_are_not_drawn_beside_the_tables():
     few = example.report().config | {"eval": {"every_n": 1000}}
     seen = Read(told(config=few))

@@ -43,7 +43,7 @@ def test_no_row_is_there_twice():
         for row in published()
     )
     assert [row for row, times in rows.items() if times > 1] == []
-    assert len(rows) > 50
+    assert len(rows) == 75, "the README tells how many there are"
 
 
 @pytest.mark.parametrize("row", published(), ids=lambda row: f"{row.figures.model} {row.figures.method}")
@@ -91,6 +91,8 @@ def test_every_source_and_protocol_is_used():
         ),
         ("LlamaGen-XL-t2i", "dd1", 2, "arXiv:2412.17153", "table 3", (28.95, None, None, None, 756e6, 0.085)),
         ("VAR", "onestep*", 1, "arXiv:2412.17153", "table 1", (157.5, None, None, None, None, None)),
+        ("VAR-d30", "teacher", 10, "arXiv:2404.02905", "table 1", (1.92, 323.1, 0.82, 0.59, 2.0e9, None)),
+        ("VAR-d30-re", "teacher", 10, "arXiv:2404.02905", "table 1", (1.73, 350.2, 0.82, 0.60, 2.0e9, None)),
     ],
 )
 def test_what_the_papers_say(model, method, passes, source, place, figures):
@@ -111,6 +113,58 @@ def test_sources_that_disagree_have_a_row_each():
     assert len({row.protocol for row in teachers}) == 4
     readme = only("VAR-d16", "teacher", 10, "FoundationVision/VAR", "README").protocol
     assert (readme.n, readme.cfg, readme.top_k, readme.top_p) == (50_000, 1.5, 900, 0.96)
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "passes", "by_cfg"),
+    [
+        (
+            "LlamaGen-XL",
+            "table 8",
+            256,
+            {1.75: (3.391, 227.081, 0.812, 0.542), 2.0: (3.642, 268.779, 0.846, 0.502)},
+        ),
+        (
+            "LlamaGen-XXL",
+            "table 8",
+            256,
+            {1.75: (3.094, 253.609, 0.825, 0.529), 2.0: (3.644, 296.521, 0.857, 0.511)},
+        ),
+        (
+            "LlamaGen-3B",
+            "table 8",
+            256,
+            {
+                1.5: (3.050, 222.330, 0.801, 0.575),
+                1.75: (3.063, 279.716, 0.843, 0.538),
+                2.0: (4.212, 325.150, 0.869, 0.492),
+            },
+        ),
+        (
+            "LlamaGen-B-384",
+            "table 9",
+            576,
+            {2.0: (6.437, 157.173, 0.814, 0.456), 2.25: (6.092, 182.538, 0.845, 0.416)},
+        ),
+        (
+            "LlamaGen-3B-384",
+            "table 6",
+            576,
+            {
+                1.65: (2.18, 263.33, 0.81, 0.58),
+                1.75: (2.32, 280.10, 0.82, 0.56),
+                2.0: (2.81, 311.59, 0.84, 0.54),
+            },
+        ),
+    ],
+)
+def test_llamagen_by_guidance(model, place, passes, by_cfg):
+    rows = [row for row in published() if row.figures.model == model and row.place == place]
+    found = {row.protocol.cfg: row.figures for row in rows}
+    assert {cfg: (f.fid, f.isc, f.precision, f.recall) for cfg, f in found.items()} == by_cfg
+    assert {figures.passes for figures in found.values()} == {passes}
+    short = model in {"LlamaGen-XL", "LlamaGen-XXL", "LlamaGen-3B"}
+    assert {figures.note for figures in found.values()} == ({"50 epochs"} if short else {None})
 
 
 def test_a_protocol_tells_what_its_source_does_not():
@@ -137,6 +191,7 @@ def test_a_name_stands_for_its_kind():
     assert {model for model, _ in names(chosen("VAR"))} >= {"VAR-d16", "VAR-d20", "VAR-d24", "VAR-d30", "VAR"}
     assert names(chosen("LlamaGen-B")) == {
         ("LlamaGen-B", "teacher"),
+        ("LlamaGen-B-384", "teacher"),
         ("LlamaGen-B", "dd1"),
         ("LlamaGen", "onestep*"),
     }
@@ -155,7 +210,7 @@ def test_a_name_stands_for_its_kind():
         (
             "VAR-d17",
             None,
-            r"nothing published has model='VAR-d17'; known: VAR-d16, VAR-d20, .*LlamaGen-3B-384$",
+            r"nothing published has model='VAR-d17'; known: VAR-d16, VAR-d20, .*LlamaGen-3B-384, .*LlamaGen-XXL-384$",
         ),
         (
             None,

@@ -4,6 +4,7 @@ Legend: N images, F features.
 """
 
 import io
+import os
 import pickle
 import re
 import zipfile
@@ -17,6 +18,7 @@ from torch_fidelity import calculate_metrics, registry
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from ardistill.errors import DataError
+from ardistill.evaluation.references.npz import Npz
 from ardistill.evaluation.references.opening import open_reference
 from ardistill.evaluation.references.statistics_files import write_statistics
 from ardistill.evaluation.statistics import Statistics, frechet_between
@@ -111,9 +113,10 @@ def test_a_folder_of_images(tmp_path):
 
 
 def test_images_of_another_size_are_resized_for_the_network(tmp_path):
-    for index in range(7):
-        Image.fromarray(np.full((20, 30, 3), 30 * index, dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    flat = np.stack([np.full((8, 8, 3), 30 * index, dtype=np.uint8) for index in range(7)])
+    for index in range(12):
+        image = np.full((20, 30, 3), 20 * index, dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / f"{index:02}.png")
+    flat = np.stack([np.full((8, 8, 3), 20 * index, dtype=np.uint8) for index in range(12)])
     assert agrees(opened(tmp_path).statistics, seen(flat))
 
 
@@ -215,14 +218,20 @@ def test_too_many_unfit_images_are_refused(tmp_path):
         opened(folder, skip=0.0)
 
 
-def test_evenly_spaced_images_of_a_folder(tmp_path):
-    images = pixels(30)
-    reference = opened(folder_of(tmp_path / "val", images), most=10)
-    assert reference.n == 10
-    assert reference.name == f"folder {tmp_path / 'val'}, 10 of its 30 images, evenly spaced"
-    assert np.allclose(reference.features_NF, seen(in_order(images)[::3]), rtol=1e-6)
-    assert reference.sha256 != opened(tmp_path / "val").sha256
-    assert opened(tmp_path / "val", most=30).name == f"folder {tmp_path / 'val'}"
+def test_folders_linked_to_one_another_count_once(tmp_path):
+    images = pixels(24)
+    folder = folder_of(tmp_path / "val", images)
+    (folder / "a" / "to_b").symlink_to("../b")
+    (folder / "b" / "to_a").symlink_to("../a")
+    assert np.allclose(opened(folder).features_NF, seen(in_order(images)), rtol=1e-6)
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
+    folder = folder_of(tmp_path / "val", pixels(24))
+    os.mkfifo(folder / "pipe.png")
+    with logged("1 broken"):
+        reference = opened(folder)
+    assert reference.skipped == ("pipe.png: broken",)
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path):
@@ -233,8 +242,8 @@ def test_features_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(DataError, match="the features of 9 in 9 images are not finite"):
         opened(folder_of(tmp_path / "val", pixels(9)), Broken(), cache=tmp_path / "cache")
     mu, sigma = statistics()
-    np.savez(tmp_path / "x.npz", arr_0=pixels(9), mu=mu, sigma=sigma)
-    with pytest.raises(DataError, match="the features of 9 in 9 images are not finite"):
+    np.savez(tmp_path / "x.npz", arr_0=pixels(11), mu=mu, sigma=sigma)
+    with pytest.raises(DataError, match="the features of 11 in 11 images are not finite"):
         opened(tmp_path / "x.npz", Broken(), cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -265,9 +274,6 @@ def test_samples_in_adm_layout(tmp_path, save):
     network = Network()
     opened(tmp_path / "samples.npz", network, cache=tmp_path)
     assert network.batches == []
-    part = opened(tmp_path / "samples.npz", network, cache=tmp_path, batch=16, most=20)
-    assert np.allclose(part.features_NF, seen(images[np.arange(20) * 5 // 2]), rtol=1e-6)
-    assert part.name == "samples.npz, 20 of its 50 images, evenly spaced"
 
 
 def test_adm_statistics_of_another_network_give_way_to_the_images(tmp_path):
@@ -276,6 +282,22 @@ def test_adm_statistics_of_another_network_give_way_to_the_images(tmp_path):
     reference = opened(tmp_path / "x.npz")
     assert reference.n == 50
     assert agrees(reference.statistics, seen(images))
+
+
+def test_statistics_by_column_and_of_integers(tmp_path):
+    """As numpy.cov leaves a transposed array, and as a hand may write them."""
+    _, sigma = statistics()
+    np.savez(tmp_path / "x.npz", mu=np.arange(F), sigma=np.asfortranarray(sigma))
+    known = opened(tmp_path / "x.npz").statistics
+    assert np.array_equal(known.mean_F, np.arange(F))
+    assert np.array_equal(known.covariance_FF, sigma)
+    assert frechet_between(known, Statistics(torch.arange(F), torch.from_numpy(sigma))) < 1e-9
+
+
+def test_an_array_by_column_is_not_transposed(tmp_path):
+    rectangle = np.arange(6.0).reshape(2, 3)
+    np.savez(tmp_path / "x.npz", x=np.asfortranarray(rectangle))
+    assert np.array_equal(Npz.open(tmp_path / "x.npz").read("x"), rectangle)
 
 
 def as_pytorch_fid(path, mu, sigma):
@@ -462,7 +484,7 @@ BAD = {
     "empty folder": (folder_of_text, r"it holds no .png, .jpg, .jpeg, .webp or .bmp images; give the folder"),
     "few in a folder": (
         lambda path: folder_of(path, pixels(5)),
-        "it has 5 usable images, and statistics of 5 features need at least 6; give more$",
+        "its usable images number 5, and distances over 5 features need at least 11; ",
     ),
     "text": (lambda path: path.write_text("mu = 3, sigma = 4"), "it is no file of arrays; expected a folder"),
     "empty": (lambda path: path.write_bytes(b""), "it is empty; expected a folder"),
@@ -488,9 +510,38 @@ BAD = {
         lambda path: npz(path, mu=MU, sigma=SIGMA[:4, :4]),
         r"a mean of shape \(5,\) and a covariance of shape \(4, 4\) do not belong together",
     ),
-    "integers": (
-        lambda path: npz(path, mu=np.arange(5), sigma=SIGMA),
-        r"its mu is int64 of shape \(5,\); expected floats along 1 axes",
+    "complex numbers": (
+        lambda path: npz(path, mu=MU + 1j, sigma=SIGMA),
+        r"its mu is complex128 of shape \(5,\); expected numbers along 1 axes",
+    ),
+    "indefinite": (
+        lambda path: npz(path, mu=MU, sigma=changed([0, 1], [1, 0], to=50.0)),
+        r"the covariance is not positive semi-definite \(its eigenvalues go from -",
+    ),
+    "indefinite torch": (
+        lambda path: as_dict(path, MU, changed([0, 1], [1, 0], to=50.0)),
+        "the covariance is not positive semi-definite",
+    ),
+    "few images beside statistics": (
+        lambda path: npz(path, pixels(3), mu=MU, sigma=SIGMA),
+        r"its images \(arr_0\) number 3 beside mu and sigma, and distances need at least 11; save more, or",
+    ),
+    "ten images beside statistics": (
+        lambda path: npz(path, pixels(10), mu=MU, sigma=SIGMA),
+        r"its images \(arr_0\) number 10 beside mu and sigma",
+    ),
+    "pipe": (os.mkfifo, "it is neither a folder nor a regular file; expected a folder of images"),
+    "link to a device": (
+        lambda path: path.symlink_to("/dev/zero"),
+        "it is neither a folder nor a regular file; expected a folder of images",
+    ),
+    "meta": (
+        lambda path: torch.save([torch.zeros(F, device="meta"), torch.eye(F)], path),
+        'it holds a tensor of the device "meta", which has no numbers; save it from another',
+    ),
+    "meta features": (
+        lambda path: torch.save(torch.zeros(50, F, device="meta"), path),
+        'it holds a tensor of the device "meta"',
     ),
     "objects": (
         lambda path: npz(path, mu=np.array([Trap()] * 5), sigma=SIGMA),
@@ -513,7 +564,10 @@ BAD = {
         "its images are 4x8, and 8x8 are compared; give a reference of that size",
     ),
     "no images": (lambda path: npz(path, pixels(0)), "its array 'arr_0' is empty"),
-    "few": (lambda path: npz(path, pixels(5)), "it has 5 usable images, and statistics of 5 features need"),
+    "few": (
+        lambda path: npz(path, pixels(10)),
+        "its usable images number 10, and distances over 5 features need",
+    ),
     "cut": (
         cut(lambda path: npz(path, pixels(9)), -40),
         r"it is damaged or cut short \(.*\); fetch it again",
@@ -521,9 +575,13 @@ BAD = {
     "flipped": (flipped, r"it is damaged or cut short \(Bad CRC-32"),
     "few behind statistics": (
         lambda path: write_statistics(path, OF_THREE, Network.name),
-        "it has 3 usable images, and statistics of 5 features need at least 6",
+        "its usable images number 3, and distances over 5 features need at least 11",
     ),
-    "few features": (lambda path: torch.save(torch.zeros(5, F), path), "it has 5 usable images"),
+    "no image behind statistics": (
+        lambda path: npz(path, mu=MU, sigma=SIGMA, n=-5),
+        "its n is -5; expected the number of images",
+    ),
+    "few features": (lambda path: torch.save(torch.zeros(10, F), path), "its usable images number 10, and"),
     "nan features": (
         lambda path: torch.save(torch.full((50, F), torch.nan), path),
         "the features of 50 in 50 images are not finite",
@@ -578,7 +636,7 @@ def test_what_can_be_no_reference_is_told_in_a_sentence(tmp_path, capfd, kind):
 
 def test_a_path_where_nothing_is(tmp_path):
     with pytest.raises(
-        DataError, match=r"^there is no reference at '.*/missing'; expected a folder of images, or"
+        DataError, match=r"^there is no reference at .*/missing; expected a folder of images, or"
     ):
         opened(tmp_path / "missing")
 

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import attrs
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ardistill.errors import RunFolderError
 from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row, gap_closed, hardware, versions
-from ardistill.evaluation.tables.table import COLUMNS, WIDTH, print_table
+from ardistill.evaluation.tables.table import COLUMNS, LONGEST_NAME, cost_lines, print_table
 from ardistill.evaluation.timing.speed import Timing
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -20,10 +21,24 @@ protocols = st.builds(
     n=st.integers(1),
     seed=st.integers(0),
     reference_n=st.none() | st.integers(0),
+    reference_images=st.none() | st.integers(0),
     guidance=st.dictionaries(st.text(), finite),
     held_out=st.none() | st.text(),
 )
-PROTOCOL = Protocol("digits", 5, "balanced", 0, "digits/train", "00", 5, "none", "digits", "11", {})
+PROTOCOL = Protocol(
+    name="digits",
+    n=5,
+    labels="balanced",
+    seed=0,
+    reference="digits/train",
+    reference_sha256="00",
+    reference_n=5,
+    reference_images=5,
+    resize="none",
+    features="digits",
+    features_digest="11",
+    guidance={},
+)
 OPTIONAL = [field.name for field in attrs.fields(Row) if field.type == float | None]
 rows = st.builds(
     Row,
@@ -153,7 +168,7 @@ def test_table_elsewhere_is_plain_and_fits():
     text = out.getvalue()
     assert "\x1b" not in text
     lines = text.splitlines()
-    assert max(map(len, lines)) <= WIDTH
+    assert {len(line) for line in lines[:3]} == {max(map(len, lines[:3]))}, "columns stand under one another"
     assert lines[0].split() == " ".join(column.heading for column in COLUMNS).split()
     short = "student 1 0.500 - 0.500 - - 0.500 0.50 0.50 50.0 - - - - -"
     wide = "1 115.1 -112.3 115.6 112.6 100.0 115.3 0.50 0.50 100.0 15.20 336M 0.717 12.3 112.3x"
@@ -161,13 +176,70 @@ def test_table_elsewhere_is_plain_and_fits():
     assert lines[2].split()[-15:] == wide.split()
 
 
-def test_table_on_a_narrow_terminal_leaves_columns_out(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-    out = Terminal()
-    print_table([WIDE], out)
-    head, body = out.getvalue().splitlines()[:2]
-    assert len(body) <= 80
+BOLD = re.compile("\x1b\\[[012]m")
+SCHEDULES = ["dd1, 1 pass", "dd1, pre-trained-1-5", "dd1, pre-trained-1-6", "dd1, pre-trained-12-16"]
+
+
+def printed(rows, monkeypatch=None, columns=None):
+    out = io.StringIO()
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        out = Terminal()
+    print_table(rows, out)
+    return BOLD.sub("", out.getvalue()).splitlines()
+
+
+def test_names_are_whole_wherever_they_are_printed(monkeypatch):
+    rows = [attrs.evolve(WIDE, name=name) for name in SCHEDULES]
+    for columns in (None, 200, 110, 80, 60, 40):
+        lines = printed(rows, monkeypatch, columns)
+        assert [line[: len(name)] for line, name in zip(lines[1:], SCHEDULES, strict=False)] == SCHEDULES
+        assert columns is None or max(map(len, lines)) <= columns
+        assert "…" not in "".join(lines)
+    assert lines[0].split()[:2] == ["pass", "FID"]
+
+
+def test_a_name_without_end_goes_on_in_further_lines(monkeypatch):
+    name = "x" * 100 + "y"
+    for columns in (None, 60):
+        lines = printed([attrs.evolve(WIDE, name=name)], monkeypatch, columns)
+        parts = [line.split()[0] for line in lines[1:] if line.startswith(("x", "y"))]
+        assert "".join(parts) == name
+        assert columns is not None or max(map(len, parts)) == LONGEST_NAME
+        assert columns is None or max(map(len, lines)) <= columns
+
+
+def test_a_narrow_terminal_leaves_columns_out_one_after_the_other(monkeypatch):
+    heads = {width: printed([WIDE], monkeypatch, width)[0].split() for width in range(50, 160)}
+    assert heads[159] == " ".join(column.heading for column in COLUMNS).split()
+    counts = [len(head) for head in heads.values()]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 5
+    head, body = printed([WIDE], monkeypatch, 80)[:2]
     assert "prec" not in head
     assert "112.3x" in body
-    assert "…" not in body[20:]
+
+
+def test_rows_of_several_protocols_are_marked_and_told():
+    other = attrs.evolve(PROTOCOL, n=50_000, name="adm, but n, features")
+    seed = attrs.evolve(PROTOCOL, seed=1)
+    lines = printed([row(), row(protocol=other), row(protocol=seed)])
+    assert [line.split()[2:4] for line in lines[1:4]] == [["0.500", mark] for mark in "aba"]
+    notes = [line for line in lines if line[:3] in {"a: ", "b: "}]
+    assert [note[:13] for note in notes] == ["a: 5 images, ", "b: 50,000 ima"]
+    assert notes[1].endswith(f"(measured; protocol adm but for n, features; key {other.key})")
+    assert any("other letters do not compare" in line for line in lines)
+    assert not [line for line in printed([row(), row(protocol=seed)]) if "compare" in line]
+
+
+@pytest.mark.parametrize("columns", [None, 100])
+def test_nothing_in_a_report_steers_the_terminal(columns, monkeypatch):
+    hostile = "a\x1b[31m\nb\x07\u202e"
+    bad = attrs.evolve(PROTOCOL, reference=hostile, name=hostile)
+    lines = printed([row(name=hostile, protocol=bad), row()], monkeypatch, columns)
+    text = "".join(lines)
+    assert text.isprintable()
+    assert lines[1].startswith(r"a\x1b[31m\nb\x07\u202e ")
+    report = Report((row(),), config={}, command="", seconds={hostile: 1.0}, throughput={hostile: 2.0})
+    assert all(line.isprintable() for line in cost_lines(report))

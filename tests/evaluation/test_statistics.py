@@ -98,6 +98,49 @@ def test_what_is_no_statistics_is_refused(mean, covariance, message):
     assert "\n" not in str(told.value)
 
 
+def indefinite(largest=5.0):
+    """Of variances above zero, and correlations beyond one."""
+    return Statistics(torch.zeros(2), torch.tensor([[1e-3, largest], [largest, 1e-3]]))
+
+
+def test_a_covariance_that_no_features_have():
+    with pytest.raises(
+        DataError, match=r"not positive semi-definite \(its eigenvalues go from -5 to 5\), so"
+    ) as told:
+        indefinite().check_semidefinite()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_fewer_images_than_features_leave_eigenvalues_about_zero(dtype):
+    few = random_features(10, 40)
+    covariance = statistics_of(few).covariance_FF.to(dtype)
+    assert torch.linalg.eigvalsh(covariance.double()).min() < 0, "or nothing is shown"
+    Statistics(few.mean(0), covariance).check_semidefinite()
+    Statistics(torch.zeros(3), torch.zeros(3, 3)).check_semidefinite()
+
+
+EYE = torch.eye(4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("mean", "covariance", "others"),
+    [
+        (1e200 * EYE[0], EYE, EYE),  # the square of the means' difference overflows
+        (0 * EYE[0], 1e200 * EYE, 1e200 * EYE),  # the product of the covariances does
+        (0 * EYE[0], torch.full_like(EYE, 1e308), EYE),  # their sum does
+    ],
+)
+def test_a_distance_beyond_float64_is_refused(mean, covariance, others):
+    pair = Statistics(mean, covariance), Statistics(0 * mean, others)
+    for a, b in (pair, pair[::-1]):
+        with pytest.raises(
+            DataError, match=r"^the Frechet distance is not finite, .* as large as 1e\+"
+        ) as told:
+            frechet_between(a, b)
+        assert "\n" not in str(told.value)
+
+
 def test_rounding_may_leave_the_covariance_a_little_lopsided():
     rounded = torch.eye(3)
     rounded[0, 1] = 1e-7

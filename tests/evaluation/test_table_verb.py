@@ -1,6 +1,7 @@
 """`ardistill table`: measured rows beside published ones, no two protocols in a column without a mark."""
 
 import csv
+import doctest
 import io
 import re
 
@@ -8,7 +9,10 @@ import attrs
 import pytest
 
 from ardistill.__main__ import main
+from ardistill.evaluation.tables import marks as marking
+from ardistill.evaluation.tables import table
 from ardistill.evaluation.tables.listing import footnotes, from_papers, markdown, marks, print_listing
+from ardistill.evaluation.tables.marks import spelled
 from ardistill.evaluation.tables.published import chosen
 from tests.evaluation.test_comparison import PROTOCOL, report, row
 
@@ -91,7 +95,7 @@ def test_measured_rows_come_first_with_marks_of_their_own(runs, capsys):
     assert lines[4].split()[-8:] == ["0.812", "a", "-", "0.50", "0.50", "336k", "0.002", "a"]
     notes = lines[lines.index("") + 2 :]
     assert notes[0].startswith("a: 5,000 images, classes in turn, reference: digits/train (5,000 images), ")
-    assert notes[0].endswith(f"(measured; protocol digits, {PROTOCOL.key})")
+    assert notes[0].endswith(f"(measured; protocol digits; key {PROTOCOL.key})")
     assert "guidance: scale 0.5 top-k 0" in notes[0]
     assert "1,000 images" in notes[1]
     assert "scale 1.5" in notes[1]
@@ -194,3 +198,41 @@ def test_a_narrow_terminal_keeps_every_distance_and_mark(monkeypatch):
     print_listing(from_papers(chosen("VAR-d16")), out)
     assert all(len(line) <= 80 for line in out.getvalue().splitlines())
     assert all(cell in out.getvalue() for cell in ("4.19 a", "4.15 b", "6.21 c", "3.30 d", "3.55 e"))
+
+
+HOSTILE = "a\x1b[31m\nb\x07"
+
+
+def test_what_a_report_holds_steers_no_terminal(runs, tmp_path, capsys):
+    protocol = attrs.evolve(PROTOCOL, reference=HOSTILE, name=HOSTILE)
+    config = {"teacher": {"name": HOSTILE}}
+    out = tmp_path / "table.md"
+    report(rows=(row(HOSTILE, 0.8),), protocol=protocol, config=config).save(runs / "other" / "report.json")
+    lines = told(capsys, runs / "other", runs / "a", "model=VAR-d36", f"out={out}")
+    assert all(line.isprintable() for line in lines)
+    assert sum(r"a\x1b[31m\nb\x07" in line for line in lines) == 4 + 1
+    assert all(line.isprintable() for line in out.read_text().splitlines())
+
+
+def test_a_line_tells_what_a_protocol_differs_in():
+    line = spelled(
+        attrs.evolve(
+            PROTOCOL,
+            name="adm, but n, features",
+            reference_n=50_000,
+            reference_images=10_000,
+            held_out="sha256 ab12, 500 images",
+        )
+    )
+    assert "reference: digits/train (50,000 images, P and R against 10,000 of its images), " in line
+    assert "held out: sha256 ab12, 500 images" in line
+    assert "protocol adm but for n, features; key " in line
+    bare = spelled(attrs.evolve(PROTOCOL, reference_n=None, reference_images=None))
+    assert "reference: digits/train, features" in bare
+
+
+@pytest.mark.parametrize("module", [marking, table])
+def test_examples_in_the_docstrings(module):
+    tried = doctest.testmod(module)
+    assert tried.attempted
+    assert not tried.failed

@@ -4,7 +4,7 @@
         job = cluster.submit("--ntasks=2", "--wrap=srun hostname")
         cluster.wait(job, "COMPLETED")
 
-It needs Debian's packages slurmctld, slurmd, slurm-client and munge, and root, since slurmd starts jobs as their owners.
+It needs Debian's packages slurmctld, slurmd, slurm-client and munge, and root, as slurmd starts jobs as their owners.
 It needs neither systemd nor cgroups nor a host name that resolves, writes to nothing outside its folder, and listens on
 127.0.0.1 alone. The node is called localhost, so that what a job finds in SLURM_JOB_NODELIST can be dialled. It claims
 eight CPUs and two GPUs whatever the machine has; the GPUs only set CUDA_VISIBLE_DEVICES.
@@ -27,14 +27,14 @@ CLIENTS = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 DAEMONS = ("munged", "slurmctld", "slurmd")
 ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where the daemons are, and users' PATH is not
 
-# cred_expire is also how long a requeued job waits. A new job is tried at once, a waiting one every second.
-# Of the preempted, who asked for a signal gets it, and then GraceTime.
+# cred_expire is also how long a requeued job waits; less than 5 counts as 120. The scheduler looks every second.
+# A preempted job gets the signal it asked for, and GraceTime to leave. KillWait is from SIGTERM to SIGKILL.
 CONF = """\
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller}
 SlurmdPort={node}
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+{only_there}
 SlurmUser=root
 SlurmdUser=root
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
@@ -50,16 +50,16 @@ PropagateResourceLimits=NONE
 ReturnToService=1
 MinJobAge=86400
 JobRequeue=1
-KillWait=2
+KillWait=4
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PreemptParameters=send_user_signal
+SlurmctldParameters=preempt_send_user_signal
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=localhost NodeAddr=127.0.0.1 CPUs=8 RealMemory=65536 Gres=gpu:2 Feature=loopback
+NodeName=localhost NodeAddr={address} CPUs=8 RealMemory=65536 Gres=gpu:2 Feature=loopback
 PartitionName=main Nodes=localhost Default=YES PriorityTier=1 GraceTime=10 MaxTime=UNLIMITED DefaultTime=10
 PartitionName=urgent Nodes=localhost PriorityTier=2 PreemptMode=OFF MaxTime=UNLIMITED DefaultTime=10
 """
@@ -88,7 +88,9 @@ class Cluster:
         """seconds: how long the daemons may take to come up. Raises ClusterError with the ends of their logs."""
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         conf = self.folder / "slurm.conf"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN", "SUBMITIT"))}
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN", "SUBMITIT"))
+        }
         path = os.pathsep.join([inherited.get("PATH", os.defpath), *ADMIN])
         self.env = inherited | {"SLURM_CONF": str(conf), "PATH": path}
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -102,8 +104,21 @@ class Cluster:
     def _write(self, conf: Path) -> None:
         controller, node = free_ports(2)
         host = socket.gethostname().partition(".")[0]
-        conf.write_text(CONF.format(host=host, controller=controller, node=node, folder=self.folder))
-        (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        address, only_there = listening(host)
+        conf.write_text(
+            CONF.format(
+                host=host,
+                address=address,
+                only_there=only_there,
+                controller=controller,
+                node=node,
+                folder=self.folder,
+            )
+        )
+        version = self.run("slurmd", "-V").split()[-1].split(".")
+        # before 24.05 there is no "disabled", and of the others v1 is the one that touches nothing unless asked to
+        plugin = "disabled" if (int(version[0]), int(version[1])) >= (24, 5) else "cgroup/v1"
+        (self.folder / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
         for gpu, device in (("gpu0", "/dev/null"), ("gpu1", "/dev/zero")):  # any two devices will do
             (self.folder / gpu).symlink_to(device)
@@ -138,7 +153,11 @@ class Cluster:
 
     def _until(self, happens, deadline: float, otherwise: str) -> None:
         while not happens():
-            ended = [f"{name} ended with code {daemon.poll()}" for name, daemon in self.daemons.items() if daemon.poll() is not None]
+            ended = [
+                f"{name} ended with code {daemon.poll()}"
+                for name, daemon in self.daemons.items()
+                if daemon.poll() is not None
+            ]
             if ended or time.monotonic() > deadline:
                 raise ClusterError("\n".join([*(ended or [otherwise]), self.tails()]))
             time.sleep(0.05)
@@ -151,16 +170,26 @@ class Cluster:
     def run(self, *command: str, seconds: float = 60) -> str:
         """What a client prints. Raises ClusterError with its complaint if it fails."""
         done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False
+            command,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         if done.returncode:
-            raise ClusterError(f"{' '.join(command)} ended with code {done.returncode}: {done.stderr.strip()}")
+            raise ClusterError(
+                f"{' '.join(command)} ended with code {done.returncode}: {done.stderr.strip()}"
+            )
         return done.stdout
 
     def node(self) -> str:
         """The node's state in sinfo's words (idle, mixed, allocated, draining, ...), or "" while nobody answers."""
-        asked = subprocess.run(["sinfo", "--noheader", "--format=%T"], env=self.env, capture_output=True, text=True, check=False)
-        return asked.stdout.strip()
+        try:
+            return self.run("sinfo", "--noheader", "--partition=main", "--format=%T", seconds=2).strip()
+        except (ClusterError, subprocess.TimeoutExpired):
+            return ""
 
     def submit(self, *words: str) -> str:
         """Hands words to sbatch; the job's number."""
@@ -184,26 +213,33 @@ class Cluster:
                 raise ClusterError(f"job {job} is {found}, not {states}, after {seconds} s\n{self.tails()}")
             time.sleep(0.1)
 
+    def history(self, job: str) -> list[str]:
+        """How each of a single job's lives ended, requeued ones included, oldest first: NODE_FAIL, COMPLETED, ..."""
+        lines = (self.folder / "completed").read_text().splitlines()
+        ended = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        return [each["JobState"] for each in ended if each["JobId"] == job]
+
     def idle(self) -> None:
-        """Cancels all jobs and waits till the node is free and in service."""
+        """Cancels all jobs, puts the node back in service and waits until it is idle."""
         self.run("scancel", "--user=root")
-        if self.node() not in ("idle", "completing", "mixed", "allocated"):
+        if any(word in self.node() for word in ("drain", "down")):
             self.run("scontrol", "update", "nodename=localhost", "state=resume")
         self._until(lambda: self.node() == "idle", time.monotonic() + 60, "the node did not become idle")
 
     def close(self) -> None:
-        """Kills the daemons and whatever of their jobs is left, and removes the folder. May be called twice."""
-        for daemon in reversed(self.daemons.values()):  # munged last: no step may start while the others go
-            daemon.kill()
-            daemon.wait()
+        """Kills the daemons and whatever is left of their jobs, and removes the folder. May be called twice."""
         deadline = time.monotonic() + 10
-        while left := marked(f"SLURM_CONF={self.env['SLURM_CONF']}"):
+        for daemon in self.daemons.values():
+            daemon.kill()
+        while left := processes(self.folder):
             if time.monotonic() > deadline:
                 raise ClusterError(f"processes {left} of {self.folder} outlive SIGKILL")
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
+            time.sleep(0.01)
+        for daemon in self.daemons.values():
+            daemon.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Cluster":
@@ -213,8 +249,21 @@ class Cluster:
         self.close()
 
 
+def listening(host: str) -> tuple[str, str]:
+    """The daemons' address, and the setting that has them listen there alone.
+
+    Slurm can be confined only to the address its host's name resolves to. Where that is none of loopback's, the daemons
+    listen everywhere, and are guarded by the cluster's own munge key.
+    """
+    with contextlib.suppress(OSError):
+        address = socket.gethostbyname(host)
+        if address.startswith("127."):
+            return address, "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
+    return "127.0.0.1", ""
+
+
 def free_ports(n: int) -> list[int]:
-    """Ports nobody listens on, below those the kernel gives to outgoing connections, so that none is taken meanwhile."""
+    """Ports nobody listens on, below those the kernel gives to outgoing connections, lest one is taken meanwhile."""
     held: list[socket.socket] = []
     with contextlib.ExitStack() as stack:
         while len(held) < n:
@@ -225,11 +274,19 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in held]
 
 
-def marked(word: str) -> list[int]:
-    """The processes, this one apart, that were started with this word in their environment: jobs inherit it."""
+def processes(folder: Path) -> list[int]:
+    """All that runs for the cluster of a folder: what has its SLURM_CONF in the environment, as jobs do, or was started
+    there, as slurmstepd was, which wipes its environment; and their children."""
+    mark = f"SLURM_CONF={folder}/slurm.conf".encode()
+    children: dict[int, list[int]] = {}
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if word.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return [pid for pid in found if pid != os.getpid()]
+            pid, stat = int(process.name), (process / "stat").read_text()
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(pid)
+            told = mark in (process / "environ").read_bytes().split(b"\0")
+            if pid != os.getpid() and (told or str((process / "cwd").readlink()).startswith(str(folder))):
+                found.append(pid)
+    for pid in found:  # grows meanwhile
+        found += [child for child in children.get(pid, ()) if child not in found]
+    return found

@@ -14,12 +14,13 @@ from ardistill.evaluation.grid import Strip
 from ardistill.evaluation.page.columns import MISSING, groups_of
 from ardistill.evaluation.page.curves import training_curves
 from ardistill.evaluation.page.distances import EVAL, distance_plots, n_on_the_way
-from ardistill.evaluation.page.legend import letters, series
+from ardistill.evaluation.page.legend import letters, series, standing
 from ardistill.evaluation.page.pictures import Interpolation, gallery, paths
 from ardistill.evaluation.page.scales import number
 from ardistill.evaluation.page.speeds import speed_table
 from ardistill.evaluation.page.words import lede, machine, protocols, spent, title, toml
 from ardistill.evaluation.report import Report
+from ardistill.evaluation.tables.comparison import counts_passes
 
 __all__ = ["Interpolation", "page"]
 
@@ -49,6 +50,8 @@ def page(
         series=every,
         own=own,
         distances=distance_plots(report, journal),
+        schedules=any(standing(row) == "student" and not counts_passes(row.name) for row in report.rows),
+        has_journal=bool(journal),
         evaluated=any(record.get("phase") == EVAL for record in journal),
         n_on_the_way=n_on_the_way(report),
         curves=training_curves(journal),

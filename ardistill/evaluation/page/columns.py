@@ -100,12 +100,22 @@ GROUPS = (
 
 
 def groups_of(rows: Sequence[Row]) -> list[Group]:
-    """Without the columns, and then the groups, that no row has a figure for."""
+    """Without the columns, and then the groups, that no row has a figure for; KID says what it is a mean over."""
     kept = (
-        Group(group.heading, tuple(column for column in group.columns if column.found(rows)))
+        Group(
+            group.heading, tuple(_of_subsets(column, rows) for column in group.columns if column.found(rows))
+        )
         for group in GROUPS
     )
     return [group for group in kept if group.columns]
+
+
+def _of_subsets(column: Column, rows: Sequence[Row]) -> Column:
+    told = {row.protocol.kid for row in rows if row.protocol.kid}
+    if column.field != "kid" or not told:
+        return column
+    over = told.pop() if len(told) == 1 else "subsets that each protocol tells"
+    return attrs.evolve(column, meaning=f"{column.meaning}, mean over {over}")
 
 
 def heading(field: str) -> str:

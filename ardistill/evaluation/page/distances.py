@@ -7,6 +7,7 @@ from ardistill.evaluation.page.legend import letters, series, standing
 from ardistill.evaluation.page.plots import Frame, Plot, Point, Rule, Stroke, marks
 from ardistill.evaluation.page.scales import Scale, number, short
 from ardistill.evaluation.report import Report, Row
+from ardistill.evaluation.tables.comparison import counts_passes
 from ardistill.evaluation.tables.table import duration
 
 EVAL = "eval"
@@ -35,7 +36,10 @@ def milliseconds(seconds: float) -> str:
 
 
 def _sampling(rows: Sequence[Row], title: str, seconds_of: Callable[[Row], float | None]) -> Plot | None:
-    """Points are labelled with their passes, and with the protocol's letter where there are several."""
+    """Points are labelled with their passes, and with the protocol's letter where there are several.
+
+    A line joins a student's rows that differ in their passes alone.
+    """
     groups, letter = [], letters(rows)
     for each in series(rows):
         known = [(number(seconds_of(row)), number(row.fid), row) for row in each.rows]
@@ -58,11 +62,8 @@ def _sampling(rows: Sequence[Row], title: str, seconds_of: Callable[[Row], float
         for each, found in groups
         for x, y, row in found
     ]
-    lines = [
-        Stroke(each.style, frame.path([(x, y) for x, y, _ in found]))
-        for each, found in groups
-        if len(found) > 1
-    ]
+    curves = [(each, [(x, y) for x, y, row in found if counts_passes(row.name)]) for each, found in groups]
+    lines = [Stroke(each.style, frame.path(curve)) for each, curve in curves if len(curve) > 1]
     return Plot(
         title,
         "ms an image",

@@ -7,6 +7,7 @@ import attrs
 
 from ardistill.errors import ConfigError
 from ardistill.evaluation.report import Row
+from ardistill.evaluation.tables import marks
 from ardistill.evaluation.tables.comparison import TEACHER
 from ardistill.schedules import skipped
 
@@ -60,9 +61,4 @@ def series(rows: Sequence[Row]) -> list[Series]:
 
 def letters(rows: Sequence[Row]) -> dict[str, str]:
     """By a protocol's key: "a", "b", ... in order; "" where there is but one."""
-    keys = list(dict.fromkeys(row.protocol.key for row in rows))
-    return {key: "" if len(keys) == 1 else _letter(index) for index, key in enumerate(keys)}
-
-
-def _letter(index: int) -> str:
-    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
+    return marks.letters(row.protocol.key for row in rows)

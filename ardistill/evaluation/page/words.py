@@ -10,9 +10,8 @@ from ardistill.evaluation.page.legend import letters
 from ardistill.evaluation.page.scales import number
 from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import EVALUATING, PREPARING, Report, Row
-from ardistill.evaluation.tables.table import duration
-
-LABELS = {"balanced": "classes in turn", "random": "classes drawn uniformly"}
+from ardistill.evaluation.tables.marks import LABELS, name_of
+from ardistill.evaluation.tables.table import duration, per_second
 
 
 @attrs.frozen
@@ -74,12 +73,15 @@ def protocols(rows: Sequence[Row]) -> list[Told]:
 
 def _items(protocol: Protocol, seeds: str) -> list[tuple[str, str]]:
     behind = "" if protocol.reference_n is None else f", {protocol.reference_n:,} images"
+    images = protocol.reference_images
+    known = images is None or images == protocol.reference_n
+    against = "" if known else f"against {images:,} images of the reference"
     guidance = ", ".join(
         f"{name.replace('_', '-')} {value:g}" if number(value) is not None else f"{name} {value}"
         for name, value in protocol.guidance.items()
     )
     items = [
-        ("protocol", f"{protocol.name} ({protocol.key})"),
+        ("protocol", f"{name_of(protocol)} ({protocol.key})"),
         ("images", f"{protocol.n:,} a row, {LABELS[protocol.labels]}, seed {seeds}"),
         ("reference", f"{protocol.reference}{behind}"),
         ("held out", protocol.held_out or "none"),
@@ -89,6 +91,7 @@ def _items(protocol: Protocol, seeds: str) -> list[tuple[str, str]]:
         ("decoder", protocol.decoder),
         ("KID", protocol.kid),
         ("precision, recall", f"{protocol.neighbours} nearest neighbours"),
+        ("KID, precision and recall", against),
         ("IS", f"over {protocol.splits} splits"),
         ("PPL", protocol.ppl),
     ]
@@ -119,20 +122,16 @@ def spent(report: Report) -> list[tuple[str, str, str]]:
     rows = []
     for name, seconds in report.seconds.items():
         rate = number(report.throughput.get(name))
-        rates = [] if rate is None else [f"{_rate(rate)} images/s"]
+        rates = [] if rate is None else [f"{per_second(rate)} images/s"]
         if name == PREPARING:
             rates += [
-                f"{_rate(value)} {what.removeprefix(PREPARING).strip()}/s"
+                f"{per_second(value)} {what.removeprefix(PREPARING).strip()}/s"
                 for what, value in report.throughput.items()
                 if what.startswith(f"{PREPARING} ")
             ]
         called = f"evaluating: {name.removeprefix(EVALUATING)}" if name.startswith(EVALUATING) else name
         rows.append((called, duration(seconds), ", ".join(rates)))
     return rows
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def machine(report: Report) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ Shape legend: B batch, H W pixels. Images are bytes, red, green and blue.
 Grey, CMYK, transparent and broken files are told from images in colour, and left to the caller to pass over.
 """
 
+import math
 import os
 import warnings
 from collections import Counter
@@ -25,6 +26,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 _THREADS = 8
+_STRIP = 8
 _NAMED = 3
 """Files that a message names."""
 
@@ -32,22 +34,39 @@ Decoded = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def image_files(folder: Path) -> list[str]:
-    """Names relative to the folder, "/" between their parts, sorted. Links are followed, hidden files passed over."""
-    found = []
-    for where, folders, files in os.walk(folder, followlinks=True):
-        here = Path(where)
-        real = here.resolve()
-        folders[:] = [
-            name  # and not a link that leads back up
-            for name in folders
-            if not name.startswith(".") and not real.is_relative_to((here / name).resolve())
-        ]
-        found += [
-            (here / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
+    """Names relative to the folder, "/" between their parts, sorted. Hidden files are passed over.
+
+    Links to folders are followed once all real ones have been visited, in the order of their names. Each folder is
+    visited once, whatever leads to it; links that lead back up are not followed.
+    """
+    found: list[str] = []
+    visited: set[Path] = set()
+    starts = [folder]
+    while starts:
+        links: list[Path] = []
+        for start in sorted(starts):
+            for where, folders, files in os.walk(start):
+                here = Path(where)
+                real = here.resolve()
+                if real in visited:
+                    folders.clear()
+                    continue
+                visited.add(real)
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                links += [here / name for name in folders if (here / name).is_symlink()]
+                found += [
+                    (here / name).relative_to(folder).as_posix()
+                    for name in files
+                    if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+                ]
+        starts = [link for link in links if not _leads_up(link, folder)]
     return sorted(found)
+
+
+def _leads_up(link: Path, folder: Path) -> bool:
+    """To a folder that holds the link, or the whole search."""
+    target = link.resolve()
+    return any(place.resolve().is_relative_to(target) for place in (link.parent, folder))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -71,9 +90,11 @@ def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scaled to cover (height, width) and cropped to its centre; an image of that size stays as it is.
 
     As guided-diffusion prepares ImageNet (guided_diffusion/image_datasets.py:center_crop_arr): halved with a box
-    filter while both sides are at least twice too long, then scaled bicubically.
+    filter while both sides are at least twice too long, then scaled bicubically. A strip, more than `_STRIP` times as
+    long as what is kept of it, is cut to its middle first: scaled whole it could fill any memory.
     """
     height, width = size
+    image = _middle(image, height, width)
     while image.width >= 2 * width and image.height >= 2 * height:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = max(width / image.width, height / image.height)
@@ -82,6 +103,21 @@ def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         image = image.resize(covering, Image.Resampling.BICUBIC)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def _middle(image: Image.Image, height: int, width: int) -> Image.Image:
+    """A strip's middle, and any other image itself. As many pixels go on either side, so that the centre stays."""
+    across, down = (
+        min(side, math.ceil(_STRIP * other * ours / theirs))
+        for side, other, ours, theirs in (
+            (image.width, image.height, width, height),
+            (image.height, image.width, height, width),
+        )
+    )
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    if not left and not top:
+        return image
+    return image.crop((left, top, image.width - left, image.height - top))
 
 
 def _in_colour(image: Image.Image) -> Image.Image | str:
@@ -98,6 +134,8 @@ def _in_colour(image: Image.Image) -> Image.Image | str:
 
 
 def _decode(path: Path, size: tuple[int, int]) -> Decoded | str:
+    if not path.is_file():  # a pipe would never end
+        return "broken"
     try:
         with Image.open(path, formats=_FORMATS) as image:
             image.load()

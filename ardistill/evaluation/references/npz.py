@@ -83,14 +83,19 @@ class Npz:
         return name in self.arrays
 
     def read(self, name: str) -> "np.ndarray[Any, Any]":
-        """The whole array."""
+        """The whole array, whichever way it is stored."""
         array = self.arrays[name]
         (whole,) = self._parts(array, [prod(array.shape)])
-        return whole.reshape(array.shape)
+        return whole.reshape(array.shape, order="F" if array.by_column else "C")
 
     def rows(self, name: str, count: int) -> Iterator["np.ndarray[Any, Any]"]:
         """The array in parts of `count` rows; the last may have fewer."""
         array = self.arrays[name]
+        if array.by_column:
+            raise DataError(
+                f"its array {shown(name)} is stored column by column; pass it through numpy.ascontiguousarray and save "
+                "it again"
+            )
         total, *rest = array.shape
         sizes = (min(count, total - start) * prod(rest) for start in range(0, total, count))
         for part in self._parts(array, sizes):
@@ -102,10 +107,6 @@ class Npz:
         if array.dtype.hasobject:
             raise DataError(
                 f"{name} holds Python objects, and reading them could run anything; save numbers instead"
-            )
-        if array.by_column:
-            raise DataError(
-                f"{name} is stored column by column; pass it through numpy.ascontiguousarray and save it again"
             )
         if not prod(array.shape):
             raise DataError(f"{name} is empty")

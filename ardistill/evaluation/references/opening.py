@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ardistill.errors import DataError
+from ardistill.evaluation.fidelity import SPLITS, check_enough
 from ardistill.evaluation.references.cache import FeatureCache
 from ardistill.evaluation.references.imagefolder import image_files, resize_rule
-from ardistill.evaluation.references.seeing import Eye, ImageSet, evenly
+from ardistill.evaluation.references.seeing import Eye, ImageSet
 from ardistill.evaluation.references.statistics_files import EXPECTED, Kind, read_content
 from ardistill.evaluation.statistics import Moments, Statistics
 from ardistill.protocols import Progress
@@ -26,6 +27,7 @@ _ROWS = 4096
 """Of the features that are held in float64 at once."""
 _THREADS, _AT_ONCE = 8, 1000
 """Of files that are hashed."""
+_IMAGES = "its usable images"
 
 
 @attrs.frozen(eq=False)
@@ -36,7 +38,8 @@ class Reference:
     folder the names of its images and their bytes. `n` images are behind the `statistics`, None where the file does not
     tell. `features_NF` are float32, None where the images are not known; in a file of OpenAI's they are those of its
     images, which are fewer than those behind its statistics. `resize` says how images were brought to size, "" where
-    the file does not tell. `skipped` are "name: why" of images passed over.
+    the file does not tell. `skipped` are "name: why" of images passed over. `from_images` tells whether the statistics
+    were taken here, of images, rather than brought by the file.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Reference:
     kind: Kind
     resize: str = ""
     skipped: tuple[str, ...] = ()
+    from_images: bool = False
 
 
 def open_reference(
@@ -58,33 +62,35 @@ def open_reference(
     n_features: int,
     batch: int = 64,
     skip: float = 0.05,
-    most: int | None = None,
     cache: Path | None,
     progress: Progress,
 ) -> Reference:
     """Reads what is at `path`; what it is, is told by its content.
 
     `extract` takes images (B, 3, H, W) uint8 to features (B, F), and `extractor` names that network and its weights.
-    Images of a folder are brought to `size`, (height, width); those of a file must have it. `most` takes so many
-    images at most, evenly spaced. Features are kept under `cache`. Raises DataError for what can be no reference.
+    Images of a folder are brought to `size`, (height, width); those of a file must have it. Features are kept
+    under `cache`. Raises DataError for what can be no reference.
     """
     if not path.exists():
-        raise DataError(f"there is no reference at {shown(str(path))}; {EXPECTED}")
+        raise DataError(f"there is no reference at {path}; {EXPECTED}")
     eye = Eye(extract, extractor, n_features, batch, skip, FeatureCache(cache), progress)
     try:
-        return _of_folder(path, eye, size, most) if path.is_dir() else _of_file(path, eye, size, most)
+        if path.is_dir():
+            return _of_folder(path, eye, size)
+        if not path.is_file():  # opening a pipe would wait for whoever writes to it
+            raise DataError(f"it is neither a folder nor a regular file; {EXPECTED}")
+        return _of_file(path, eye, size)
     except DataError as error:
         raise DataError(f"{path} can't be a reference: {error}") from error
 
 
-def _of_folder(path: Path, eye: Eye, size: tuple[int, int], most: int | None) -> Reference:
+def _of_folder(path: Path, eye: Eye, size: tuple[int, int]) -> Reference:
     files = image_files(path)
     if not files:
         raise DataError("it holds no .png, .jpg, .jpeg, .webp or .bmp images; give the folder of the images")
-    chosen = [files[index] for index in evenly(len(files), most)]
-    sha256 = _hash_of_files(path, chosen, eye.progress)
-    name = f"folder {path}{_part(len(chosen), len(files))}"
-    seen = eye.see(ImageSet.of_folder(name, sha256, path, chosen, size))
+    sha256 = _hash_of_files(path, files, eye.progress)
+    name = f"folder {path}"
+    seen = eye.see(ImageSet.of_folder(name, sha256, path, files, size))
     statistics = _statistics(seen.features_NF, eye.n_features)
     return Reference(
         name,
@@ -95,10 +101,11 @@ def _of_folder(path: Path, eye: Eye, size: tuple[int, int], most: int | None) ->
         "folder",
         resize_rule(size),
         seen.skipped,
+        from_images=True,
     )
 
 
-def _of_file(path: Path, eye: Eye, size: tuple[int, int], most: int | None) -> Reference:
+def _of_file(path: Path, eye: Eye, size: tuple[int, int]) -> Reference:
     content = read_content(path)
     if content.extractor and content.extractor != eye.extractor:
         raise DataError(
@@ -113,33 +120,36 @@ def _of_file(path: Path, eye: Eye, size: tuple[int, int], most: int | None) -> R
             f"it was made with a network of {content.n_features} features, and this one has {eye.n_features}; "
             "give a folder of images, or statistics made with this network"
         )
-    statistics, features_NF, name = content.statistics if fits else None, content.features_NF, path.name
+    statistics, features_NF = content.statistics if fits else None, content.features_NF
+    if statistics is not None:
+        statistics.check_semidefinite()
+        if statistics.n is not None:
+            check_enough(statistics.n, eye.n_features, _IMAGES)
     if content.images is not None:
-        images = ImageSet.of_npz(name, sha256, content.images, size, most)
-        name += _part(images.total, content.images.arrays["arr_0"].shape[0])
+        images = ImageSet.of_npz(path.name, sha256, content.images, size)
+        if statistics is not None:
+            _check_few(images.total)
         features_NF = eye.see(images).features_NF
+    from_images = statistics is None and content.images is not None
     if statistics is None:
         assert features_NF is not None
         statistics = _statistics(features_NF, eye.n_features)
-    _check_enough(statistics.n, eye.n_features)
-    return Reference(name, sha256, statistics.n, statistics, features_NF, content.kind)
+    return Reference(
+        path.name, sha256, statistics.n, statistics, features_NF, content.kind, from_images=from_images
+    )
 
 
-def _part(taken: int, total: int) -> str:
-    return "" if taken == total else f", {taken} of its {total} images, evenly spaced"
-
-
-def _check_enough(n: int | None, n_features: int) -> None:
-    """A covariance of F features has full rank from F + 1 images on."""
-    if n is not None and n <= n_features:
+def _check_few(n: int) -> None:
+    """The images beside ready statistics may be fewer than the features; KID, precision and recall need some."""
+    if 0 < n <= SPLITS:  # none at all is told by whoever reads them
         raise DataError(
-            f"it has {n} usable images, and statistics of {n_features} features need at least {n_features + 1}; "
-            "give more"
+            f"its images (arr_0) number {n} beside mu and sigma, and distances need at least {SPLITS + 1}; save more, "
+            "or mu and sigma alone"
         )
 
 
 def _statistics(features_NF: Tensor, n_features: int) -> Statistics:
-    _check_enough(len(features_NF), n_features)
+    check_enough(len(features_NF), n_features, _IMAGES)
     moments = Moments()
     for part_BF in torch.split(features_NF, _ROWS):
         moments.add(part_BF)
@@ -150,8 +160,11 @@ def _hash_of_files(folder: Path, files: Sequence[str], progress: Progress) -> st
     """Over the names and the bytes; a file that can't be read counts as a broken one later."""
 
     def hash_one(name: str) -> bytes:
+        path = folder / name
+        if not path.is_file():  # a pipe would never end
+            return b"unreadable"
         try:
-            with (folder / name).open("rb") as file:
+            with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError:
             return b"unreadable"

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from ardistill.errors import DataError
+from ardistill.evaluation.extraction import extractor, network_digest
 from ardistill.evaluation.references import imagefolder
 from ardistill.evaluation.references.cache import FeatureCache, Seen, key_of
 from ardistill.evaluation.references.npz import Npz
 from ardistill.evaluation.statistics import check_finite
-from ardistill.protocols import Progress
+from ardistill.protocols import FeatureNetwork, Progress
 
-FORMAT = 1
+FORMAT = 2
 """Of the key; another one where images are read otherwise."""
 
 
@@ -43,7 +44,7 @@ class ImageSet:
         return cls(name, len(files), identity, lambda batch: imagefolder.batches(folder, files, size, batch))
 
     @classmethod
-    def of_npz(cls, name: str, sha256: str, npz: Npz, size: tuple[int, int], most: int | None) -> "ImageSet":
+    def of_npz(cls, name: str, sha256: str, npz: Npz, size: tuple[int, int]) -> "ImageSet":
         """The images `arr_0`. Raises DataError where they are not of this (height, width)."""
         total, height, width, _ = npz.arrays["arr_0"].shape
         if (height, width) != size:
@@ -51,31 +52,28 @@ class ImageSet:
                 f"its images are {height}x{width}, and {size[0]}x{size[1]} are compared; give a reference of that "
                 "size, or a folder, whose images are resized"
             )
-        chosen = evenly(total, most)
-        return cls(
-            name,
-            len(chosen),
-            {"content": sha256, "n": len(chosen)},
-            lambda batch: _rows(npz, frozenset(chosen), batch),
-        )
+        return cls(name, total, {"content": sha256}, lambda batch: _rows(npz, batch))
 
 
-def evenly(total: int, most: int | None) -> list[int]:
-    """Which of `total` things to take so that they are `most` at most, evenly spaced.
-
-    >>> evenly(10, 4), evenly(3, None)
-    ([0, 2, 5, 7], [0, 1, 2])
-    """
-    count = total if most is None else min(most, total)
-    return [index * total // count for index in range(count)]
-
-
-def _rows(npz: Npz, chosen: frozenset[int], batch: int) -> Iterator[tuple[Tensor, list[str]]]:
-    start = 0
+def _rows(npz: Npz, batch: int) -> Iterator[tuple[Tensor, list[str]]]:
     for part in npz.rows("arr_0", batch):
-        images_BHWC = torch.from_numpy(part)[[start + row in chosen for row in range(len(part))]]
-        start += len(part)
-        yield images_BHWC.permute(0, 3, 1, 2).contiguous(), []
+        yield torch.from_numpy(part).permute(0, 3, 1, 2).contiguous(), []
+
+
+def extractor_name(network: FeatureNetwork) -> str:
+    """The network and its weights, as a file of statistics names what it was made with."""
+    return f"{network.name} {network_digest(network)}"
+
+
+def extract_with(network: FeatureNetwork, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """A function from images (B, 3, H, W) uint8 to the features (B, F) of the network, which is on `device`."""
+    extract = extractor(network)
+
+    def features_of_bytes(bytes_BCHW: Tensor) -> Tensor:
+        with torch.no_grad():
+            return extract(bytes_BCHW.to(device).float() / 127.5 - 1).features_NF
+
+    return features_of_bytes
 
 
 @attrs.frozen(eq=False)

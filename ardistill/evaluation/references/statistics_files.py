@@ -116,9 +116,9 @@ def _of_npz(npz: Npz) -> Content:
 def _npz_statistics(npz: Npz) -> Statistics:
     for name, n_axes in (("mu", 1), ("sigma", 2)):
         array = npz.arrays[name]
-        if not array.dtype.hasobject and (array.dtype.kind != "f" or len(array.shape) != n_axes):
+        if not array.dtype.hasobject and (array.dtype.kind not in "fiu" or len(array.shape) != n_axes):
             raise DataError(
-                f"its {name} is {array.dtype} of shape {array.shape}; expected floats along {n_axes} axes"
+                f"its {name} is {array.dtype} of shape {array.shape}; expected numbers along {n_axes} axes"
             )
     mean_F, covariance_FF = (torch.from_numpy(npz.read(name).astype(np.float64)) for name in ("mu", "sigma"))
     return Statistics(mean_F, covariance_FF, _count(npz) if "n" in npz else None)
@@ -128,7 +128,10 @@ def _count(npz: Npz) -> int:
     array = npz.arrays["n"]
     if array.dtype.kind not in "iu" or array.shape:
         raise DataError(f"its n is {array.dtype} of shape {array.shape}; expected the number of images")
-    return int(npz.read("n"))
+    n = int(npz.read("n"))
+    if n < 1:
+        raise DataError(f"its n is {n}; expected the number of images")
+    return n
 
 
 def _of_torch(read: object, name: str) -> Content:
@@ -152,4 +155,6 @@ def _of_torch(read: object, name: str) -> Content:
 def _floats(tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point() or tensor.layout != torch.strided:
         raise DataError(f"it holds a {tensor.layout} tensor of {tensor.dtype}; expected plain floats")
+    if tensor.is_meta:
+        raise DataError('it holds a tensor of the device "meta", which has no numbers; save it from another')
     return tensor

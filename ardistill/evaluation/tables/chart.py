@@ -9,8 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ardistill.evaluation.tables.comparison import TEACHER, Line
+from ardistill.evaluation.tables.comparison import TEACHER, Line, counts_passes
 from ardistill.evaluation.tables.table import duration
+from ardistill.wording import printable
 
 _INCHES, _DPI = (12.0, 5.0), 110
 _COLOURS = colormaps["tab10"]
@@ -63,22 +64,27 @@ def chart(lines: Sequence[Line]) -> bytes:
 def _draw(
     axes: Axes, lines: Sequence[Line], times: Sequence[float | None], colours: Mapping[str, object]
 ) -> None:
-    """A run's points are joined in order of their passes."""
+    """A run's points that differ in their passes alone are joined, in that order."""
     known = [(line, time) for line, time in zip(lines, times, strict=True) if time is not None]
     for name, colour in colours.items():
-        points = [
-            (time, line.row.fid, line.row.passes)
-            for line, time in known
-            if (line.series or line.name) == name
-        ]
-        if not points:
+        own = [(line.row, time) for line, time in known if (line.series or line.name) == name]
+        if not own:
             continue
-        x, y, passes = zip(*sorted(points, key=lambda point: point[2]), strict=True)
-        axes.plot(x, y, marker="o", color=colour, label=name, linewidth=1)
-        for place in zip(x, y, passes, strict=True):
-            axes.annotate(
-                str(place[2]), place[:2], textcoords="offset points", xytext=(5, 4), fontsize="small"
-            )
+        own.sort(key=lambda each: each[0].passes)
+        axes.plot(
+            [time for _, time in own],
+            [row.fid for row, _ in own],
+            marker="o",
+            linestyle="",
+            color=colour,
+            label=printable(name).replace("$", r"\$"),
+        )
+        curve = [(time, row.fid) for row, time in own if counts_passes(row.name)]
+        if len(curve) > 1:
+            axes.plot(*zip(*curve, strict=True), color=colour, linewidth=1)
+        for row, time in own:
+            place = (time, row.fid)
+            axes.annotate(str(row.passes), place, textcoords="offset points", xytext=(5, 4), fontsize="small")
     if known and min(time for _, time in known) > 0:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,6 +1,7 @@
 """Reports side by side: teacher and baselines once, every run's rows, and their spread over seeds."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -9,8 +10,10 @@ from typing import Any
 import attrs
 
 from ardistill.errors import ArdistillError, RunFolderError
+from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.report import Report, Row
 from ardistill.schedules import ONESTEP, skipped
+from ardistill.wording import shown
 
 TEACHER = "teacher"
 _NO_FIGURES = frozenset({"name", "protocol"})
@@ -83,6 +86,11 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     return Comparison((*first, *own), tuple(_spread(entries)), tuple(_notes(entries)))
 
 
+def counts_passes(name: str) -> bool:
+    """Whether a row's name ends in passes, "dd1, 2 passes"; rows of other schedules are no points of one curve."""
+    return re.search(r"(^|, )[0-9]+ pass(es)?$", name) is not None
+
+
 def _is_baseline(row: Row) -> bool:
     try:
         skipped(row.name)
@@ -101,6 +109,13 @@ def _check(entry: Entry, before: Sequence[Entry]) -> None:
         raise RunFolderError(f"{entry.path} is given twice; give each run once")
     if not entry.report.rows:
         raise RunFolderError(f"{entry.path} has no rows; evaluate the run again")
+    first, *others = entry.report.rows
+    for row in others:
+        for field, ours, theirs in _of_protocols(first.protocol, row.protocol):
+            raise RunFolderError(
+                f"{entry.path} holds rows that can't be compared: {field} is {ours} in {shown(first.name)} and "
+                f"{theirs} in {shown(row.name)}; evaluate the run again"
+            )
     if not before:
         return
     twin = next((other for other in before if other.report.seed == entry.report.seed), None)
@@ -127,7 +142,11 @@ def _differences(one: Entry, other: Entry, *, whole: bool) -> Iterator[tuple[str
         for field, ours, theirs in _leaves(section, *told):
             if _ABSENT not in (ours, theirs):
                 yield field, ours, theirs
-    for field, values in one.report.protocol.differences(other.report.protocol).items():
+    yield from _of_protocols(one.report.protocol, other.report.protocol)
+
+
+def _of_protocols(one: Protocol, other: Protocol) -> Iterator[tuple[str, object, object]]:
+    for field, values in one.differences(other).items():
         yield from _leaves("protocol" if field == "name" else field, *values)
 
 

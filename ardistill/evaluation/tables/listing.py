@@ -9,9 +9,10 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
-from ardistill.evaluation.protocol import Protocol
 from ardistill.evaluation.tables.console import console
+from ardistill.evaluation.tables.marks import CAPTION, letters, spelled
 from ardistill.evaluation.tables.published import Published
+from ardistill.wording import printable
 
 if TYPE_CHECKING:
     from ardistill.evaluation.tables.comparison import Entry  # which imports torch
@@ -21,9 +22,7 @@ MISSING = "-"
 HEADINGS = ("model", "method", "passes", "FID", "IS", "P", "R", "params", "s/img", "source")
 _LEFT = frozenset({"model", "method", "source"})
 _ALWAYS = frozenset({*_LEFT, "passes", "FID"})
-_LABELS = {"balanced": "classes in turn", "random": "classes drawn uniformly"}
 _UNITS = (("B", 1e9), ("M", 1e6), ("k", 1e3))
-CAPTION = "A letter says by which protocol FID, IS, P and R were measured; other letters do not compare."
 
 
 @attrs.frozen
@@ -91,36 +90,9 @@ def _model(config: Mapping[str, object]) -> str:
     return ", ".join(str(name) for name in names if name) or MISSING
 
 
-def spelled(protocol: Protocol) -> str:
-    """The protocol in one line; its key at the end stands for what has no room: hashes and KID's subsets."""
-    real = "" if protocol.reference_n is None else f" ({protocol.reference_n:,} images)"
-    guidance = [f"{name.replace('_', '-')} {value}" for name, value in protocol.guidance.items()]
-    parts = [
-        f"{protocol.n:,} images",
-        _LABELS[protocol.labels],
-        f"reference: {protocol.reference}{real}",
-        f"features: {protocol.features}",
-        f"resize: {protocol.resize}",
-        f"guidance: {' '.join(guidance) or 'none'}",
-        f"decoder in {protocol.decoder}",
-    ]
-    return f"{', '.join(parts)} (measured; protocol {protocol.name}, {protocol.key})"
-
-
 def marks(rows: Iterable[Listed]) -> dict[str, str]:
-    """A letter for each protocol, in order of appearance; "" for one that all rows share."""
-    lines = list(dict.fromkeys(row.protocol for row in rows))
-    return {line: "" if len(lines) == 1 else _letter(index) for index, line in enumerate(lines)}
-
-
-def _letter(index: int) -> str:
-    """a, b, ... z, aa, ab, ...
-
-    >>> _letter(0), _letter(27)
-    ('a', 'ab')
-    """
-    rest, own = divmod(index, 26)
-    return (_letter(rest - 1) if rest else "") + chr(ord("a") + own)
+    """By the line that tells a protocol."""
+    return letters(row.protocol for row in rows)
 
 
 def footnotes(rows: Iterable[Listed]) -> list[str]:
@@ -159,7 +131,7 @@ def _cells(row: Listed, marked: str) -> list[str]:
 
 def print_listing(rows: Sequence[Listed], file: TextIO | None = None) -> None:
     """The table, and a line for each protocol in it; on less than 110 columns with the distances alone."""
-    page, letters = console(file, WIDTH), marks(rows)
+    page, mark_of = console(file, WIDTH), marks(rows)
     wide = page.width >= NARROW
     shown = [heading for heading in HEADINGS if wide or heading in _ALWAYS]
     made = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False, header_style="bold")
@@ -171,31 +143,31 @@ def print_listing(rows: Sequence[Listed], file: TextIO | None = None) -> None:
             overflow="fold",
         )
     for row in rows:
-        marked = f"{_fid(row.fid)} {letters[row.protocol]}".rstrip()
+        marked = f"{_fid(row.fid)} {mark_of[row.protocol]}".rstrip()
         cells = dict(zip(HEADINGS, _cells(row, marked), strict=True))
-        made.add_row(*(Text(cells[heading]) for heading in shown))
+        made.add_row(*(Text(printable(cells[heading])) for heading in shown))
     page.print(made)
     page.print()
-    if len(letters) > 1:
+    if len(mark_of) > 1:
         page.print(CAPTION, style="dim")
     for note in footnotes(rows):
-        page.print(Text(note), soft_wrap=not page.is_terminal)
+        page.print(Text(printable(note)), soft_wrap=not page.is_terminal)
 
 
 def markdown(rows: Sequence[Listed]) -> str:
     """A Markdown table with the protocols under it."""
-    letters = marks(rows)
+    mark_of = marks(rows)
     lines = [
         _line(HEADINGS),
         _line([":--" if heading in _LEFT else "--:" for heading in HEADINGS]),
     ]
     for row in rows:
-        mark = letters[row.protocol]
+        mark = mark_of[row.protocol]
         cells = [_escaped(cell) for cell in _cells(row, _fid(row.fid))]
         cells[HEADINGS.index("FID")] += f" <sup>{mark}</sup>" if mark else ""
         lines.append(_line(cells))
     notes = [f"- {_escaped(note)}" for note in footnotes(rows)]
-    caption = [CAPTION, ""] if len(letters) > 1 else []
+    caption = [CAPTION, ""] if len(mark_of) > 1 else []
     return "\n".join([*lines, "", *caption, *notes, ""])
 
 
@@ -204,15 +176,16 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{character}" if character in "\\|*_<>`[]" else character for character in text)
+    marked = "\\|*_<>`[]"
+    return "".join(f"\\{character}" if character in marked else character for character in printable(text))
 
 
 def csv_text(rows: Sequence[Listed]) -> str:
     """Comma-separated, numbers as they are, with each row's protocol spelled out in its own column."""
-    letters = marks(rows)
+    mark_of = marks(rows)
     names = [field.name for field in attrs.fields(Listed)]
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow([*names, "mark"])
-    writer.writerows([*attrs.astuple(row), letters[row.protocol]] for row in rows)
+    writer.writerows([*attrs.astuple(row), mark_of[row.protocol]] for row in rows)
     return page.getvalue()

@@ -4,21 +4,26 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import attrs
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ardistill.evaluation.report import PREPARING, Report, Row
-from ardistill.evaluation.tables.comparison import Comparison, Line
+from ardistill.evaluation.tables import marks
+from ardistill.evaluation.tables.comparison import Comparison
 from ardistill.evaluation.tables.console import console
+from ardistill.wording import printable
 
-WIDTH, COMPARISON_WIDTH = 110, 150
+LONGEST_NAME = 48
+"""Characters of a name on one line, where the page is no terminal."""
 MISSING = "-"
+_PROSE = 110
 _WORTH_TELLING = 0.1  # seconds
 CAPTION = (
     "FID to real, held-out (test) and the teacher's images; gap: 0 is the baseline, 100 the teacher;\n"
     "ms an image in a batch and alone; speed: alone, over the teacher"
 )
-_RARE_WIDTH = 8
 
 
 def _score(value: float) -> str:
@@ -60,8 +65,8 @@ class _Column:
     heading: str
     field: str
     write: Callable[[float], str]
-    always: bool = True
-    """Shown on a narrow terminal as well."""
+    rank: int
+    """On a narrow terminal columns of the highest rank go first, those of 0 never."""
     means: str = ""
     """What the caption says of it."""
 
@@ -74,75 +79,98 @@ class _Column:
 
 
 COLUMNS = (
-    _Column("pass", "passes", "{:.0f}".format),
-    _Column("FID", "fid", _score),
-    _Column("gap %", "gap_real", "{:.1f}".format),
-    _Column("test", "fid_test", _score, always=False),
-    _Column("teach", "fid_teacher", _score),
-    _Column("gap %", "gap_teacher", "{:.1f}".format),
-    _Column("IS", "isc", _score, always=False),
-    _Column("prec", "precision", "{:.2f}".format, always=False),
-    _Column("rec", "recall", "{:.2f}".format, always=False),
-    _Column("acc %", "accuracy", lambda share: f"{100 * share:.1f}"),
-    _Column("NLL", "nll", "{:.2f}".format),
-    _Column("params", "parameters", _count, always=False),
-    _Column("ms/img", "seconds_per_image", _milliseconds, always=False),
-    _Column("alone", "latency", _milliseconds),
-    _Column("speed", "latency_speedup", "{:.1f}x".format),
+    _Column("pass", "passes", "{:.0f}".format, 0),
+    _Column("FID", "fid", _score, 0),
+    _Column("gap %", "gap_real", "{:.1f}".format, 1),
+    _Column("test", "fid_test", _score, 11),
+    _Column("teach", "fid_teacher", _score, 3),
+    _Column("gap %", "gap_teacher", "{:.1f}".format, 6),
+    _Column("IS", "isc", _score, 8),
+    _Column("prec", "precision", "{:.2f}".format, 9),
+    _Column("rec", "recall", "{:.2f}".format, 9),
+    _Column("acc %", "accuracy", lambda share: f"{100 * share:.1f}", 5),
+    _Column("NLL", "nll", "{:.2f}".format, 4),
+    _Column("params", "parameters", _count, 10),
+    _Column("ms/img", "seconds_per_image", _milliseconds, 12),
+    _Column("alone", "latency", _milliseconds, 7),
+    _Column("speed", "latency_speedup", "{:.1f}x".format, 2),
 )
 RARE = (
-    _Column("KID", "kid", lambda kid: _score(1000 * kid), means="KID: times 1000"),
+    _Column("KID", "kid", lambda kid: _score(1000 * kid), 13, means="KID: times 1000"),
     _Column(
-        "TV", "tokens_tv", "{:.3f}".format, means="TV: total variation of token counts from the teacher's"
+        "TV",
+        "tokens_tv",
+        "{:.3f}".format,
+        14,
+        means="TV: total variation of token counts from the teacher's",
     ),
-    _Column("joint", "joint_tv", "{:.3f}".format, means="joint: total variation of whole sequences"),
-    _Column("PPL", "ppl", _length, means="PPL: perceptual path length"),
+    _Column("joint", "joint_tv", "{:.3f}".format, 15, means="joint: total variation of whole sequences"),
+    _Column("PPL", "ppl", _length, 16, means="PPL: perceptual path length"),
 )
-"""Shown where a row has them and the page is wide enough for all."""
+"""Shown where a row has them."""
 _BEFORE_RARE = 9
 
 
-def _columns(rows: Sequence[Row], width: int, enough: int) -> tuple[_Column, ...]:
-    """All that fit: on less than `enough` the most telling ones alone, rare ones only beyond it."""
-    rare = tuple(column for column in RARE if column.found(rows))
-    if width < enough:
-        return tuple(column for column in COLUMNS if column.always)
-    if width < enough + _RARE_WIDTH * len(rare):
-        return COLUMNS
-    return (*COLUMNS[:_BEFORE_RARE], *rare, *COLUMNS[_BEFORE_RARE:])
+@attrs.frozen
+class _Drawn:
+    """A column with its cells, heading first."""
+
+    cells: tuple[str, ...]
+    rank: int
+    means: str = ""
+
+    @property
+    def width(self) -> int:
+        """With the space before it."""
+        return 1 + max(map(len, self.cells))
 
 
-def _room(rows: Sequence[Row], enough: int) -> int:
-    """The width that shows every column."""
-    return enough + _RARE_WIDTH * sum(column.found(rows) for column in RARE)
+def _drawn(rows: Sequence[Row], last: Sequence[str]) -> list[_Drawn]:
+    """Every column; `last` is one more. A letter beside FID says by which protocol, where there are several."""
+    rare = [column for column in RARE if column.found(rows)]
+    letters = marks.letters(row.protocol.key for row in rows)
+    made = []
+    for column in (*COLUMNS[:_BEFORE_RARE], *rare, *COLUMNS[_BEFORE_RARE:]):
+        cells = [column.cell(row) for row in rows]
+        if column.field == "fid":
+            marked = zip(cells, rows, strict=True)
+            cells = [f"{cell} {letters[row.protocol.key]}".rstrip() for cell, row in marked]
+        made.append(_Drawn((column.heading, *cells), column.rank, column.means))
+    return [*made, *([_Drawn(tuple(last), 0)] if last else [])]
 
 
-def _caption(columns: Sequence[_Column]) -> str:
-    rare = "; ".join(column.means for column in columns if column.means)
-    return CAPTION + (f"\n{rare}" if rare else "")
+def _fitting(columns: Sequence[_Drawn], room: int) -> list[_Drawn]:
+    kept = list(columns)
+    while sum(column.width for column in kept) > room and any(column.rank for column in kept):
+        first = max(column.rank for column in kept)
+        kept = [column for column in kept if column.rank != first]
+    return kept
 
 
-def table(rows: Sequence[Row], width: int = WIDTH) -> Table:
-    """The rows as a rich table; below a `width` of 110 the less telling columns are left to the report."""
-    return _table([row.name for row in rows], rows, _columns(rows, width, WIDTH), name_width=18)
+def _print(
+    names: Sequence[str], rows: Sequence[Row], file: TextIO | None, last: Sequence[str] = ()
+) -> Console:
+    """The table and what its columns mean. A narrow terminal has fewer columns, but whole names.
 
-
-def _table(
-    names: Sequence[str],
-    rows: Sequence[Row],
-    columns: Sequence[_Column],
-    *,
-    name_width: int,
-    last: Sequence[str] = (),
-) -> Table:
-    """`last` is one more column, its heading first."""
+    `last` is one more column, its heading first. Returns where it was printed.
+    """
+    names, columns = [printable(name) for name in names], _drawn(rows, last)
+    longest = max(map(cell_len, names), default=0)
+    every = sum(column.width for column in columns)
+    page = console(file, max(_PROSE, min(longest, LONGEST_NAME) + every))
+    least = sum(column.width for column in columns if not column.rank)
+    wide = min(longest, max(page.width - least, 1) if page.is_terminal else LONGEST_NAME)
+    columns = _fitting(columns, page.width - wide)
     made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    made.add_column("", no_wrap=True, overflow="ellipsis", max_width=name_width)
-    for heading in [*(column.heading for column in columns), *last[:1]]:
-        made.add_column(heading, justify="right", no_wrap=True)
-    for index, (name, row) in enumerate(zip(names, rows, strict=True), start=1):
-        made.add_row(Text(name), *(column.cell(row) for column in columns), *last[index : index + 1])
-    return made
+    made.add_column("", overflow="fold", no_wrap=longest <= wide, max_width=wide)
+    for column in columns:
+        made.add_column(column.cells[0], justify="right", no_wrap=True)
+    for index, name in enumerate(names, start=1):
+        made.add_row(Text(name), *(column.cells[index] for column in columns))
+    page.print(made)
+    rare = "; ".join(column.means for column in columns if column.means)
+    page.print(CAPTION + (f"\n{rare}" if rare else ""), style="dim")
+    return page
 
 
 def _brief(seconds: float | None) -> str:
@@ -152,28 +180,14 @@ def _brief(seconds: float | None) -> str:
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
-def comparison_table(lines: Sequence[Line], width: int = COMPARISON_WIDTH) -> Table:
-    """The lines of a comparison, with what their training took; below a `width` of 150 in fewer columns."""
-    rows = [line.row for line in lines]
-    return _table(
-        [line.name for line in lines],
-        rows,
-        _columns(rows, width, COMPARISON_WIDTH),
-        name_width=50 if width >= COMPARISON_WIDTH else 24,
-        last=["train s", *(_brief(line.training_seconds) for line in lines)],
-    )
-
-
 def print_comparison(comparison: Comparison, file: TextIO | None = None) -> None:
-    """The table, what its columns mean, and what one has to know to believe it."""
+    """The table, with what training took, what its columns mean, and what one has to know to believe it."""
     lines = (*comparison.lines, *comparison.spread)
-    rows = [line.row for line in lines]
-    page = console(file, _room(rows, COMPARISON_WIDTH))
-    page.print(comparison_table(lines, page.width))
-    page.print(_caption(_columns(rows, page.width, COMPARISON_WIDTH)), style="dim")
+    took = ["train s", *(_brief(line.training_seconds) for line in lines)]
+    page = _print([line.name for line in lines], [line.row for line in lines], file, took)
     page.print("train s: the seconds that training took, preparing included", style="dim")
     for note in comparison.notes:
-        page.print(Text(note))
+        page.print(Text(printable(note)))
 
 
 def cost_lines(report: Report) -> list[str]:
@@ -185,23 +199,33 @@ def cost_lines(report: Report) -> list[str]:
         if name.startswith(f"{PREPARING} ")
     }
     if prepared or report.seconds.get(PREPARING, 0) >= _WORTH_TELLING:
-        rates = ", ".join(f"{_rate(rate)} {what}/s" for what, rate in prepared.items())
+        rates = ", ".join(f"{per_second(rate)} {what}/s" for what, rate in prepared.items())
         lines.append(f"prepared in {duration(report.seconds[PREPARING])}" + (f": {rates}" if rates else ""))
     if phases:
         known = ", ".join(
-            f"{name} {_rate(report.throughput[name])}" for name in phases if name in report.throughput
+            f"{name} {per_second(report.throughput[name])}" for name in phases if name in report.throughput
         )
         rates = f": {known} images/s" if known else ""
         lines.append(f"trained in {duration(sum(phases.values()))}{rates}")
-    return lines
+    return [printable(line) for line in lines]
 
 
-def _rate(value: float) -> str:
+def per_second(value: float) -> str:
+    """A rate in two figures, or whole.
+
+    >>> per_second(1224.4), per_second(5.64)
+    ('1,224', '5.6')
+    """
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def print_table(rows: Sequence[Row], file: TextIO | None = None) -> None:
-    """Writes the table to `file` (standard output): bold heads on a terminal, bare text elsewhere."""
-    page = console(file, _room(rows, WIDTH))
-    page.print(table(rows, page.width))
-    page.print(_caption(_columns(rows, page.width, WIDTH)), style="dim")
+    """Writes the table to `file` (standard output), and a line for each protocol where there are several."""
+    page = _print([row.name for row in rows], rows, file)
+    protocols = {row.protocol.key: row.protocol for row in reversed(rows)}
+    letters = marks.letters(row.protocol.key for row in rows)
+    if len(letters) > 1:
+        page.print(marks.CAPTION, style="dim")
+        for key, letter in letters.items():
+            note = f"{letter}: {marks.spelled(protocols[key])}"
+            page.print(Text(printable(note)), soft_wrap=not page.is_terminal)
