@@ -3,6 +3,7 @@
 nox -s tests            what every change must pass, in minutes
 nox -s slow             tests that train
 nox -s browser          the report in a real browser
+nox -s processes        several processes, and jobs through submitit's local executor
 nox -s slurm            a real Slurm on this machine, as root
 nox -s lint
 """
@@ -20,6 +21,7 @@ nox.options.default_venv_backend = "none"
 
 ROOT = Path(__file__).parent
 SHARED = ROOT / ".nox" / "shared"
+QUICK = "not slow and not browser and not slurm and not processes"
 TYPED = ("ardistill", "plugins", "benchmarks", "noxfile.py")
 
 
@@ -43,7 +45,7 @@ def tool(session: nox.Session, *command: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All but those of the sessions below."""
-    tool(session, "python", "-m", "pytest", "-m", "not slow and not browser and not slurm", *session.posargs)
+    tool(session, "python", "-m", "pytest", "-m", QUICK, *session.posargs)
 
 
 @nox.session
@@ -64,6 +66,12 @@ def browser(session: nox.Session) -> None:
         session.error("there is no Chromium; install it, or name it in the variable CHROMIUM")
     session.env["CHROMIUM"] = found
     tool(session, "python", "-m", "pytest", "-m", "browser", *session.posargs)
+
+
+@nox.session
+def processes(session: nox.Session) -> None:
+    """torchrun, and jobs through submitit's local executor; no root needed."""
+    tool(session, "python", "-m", "pytest", "-m", "processes", *session.posargs)
 
 
 @nox.session

@@ -12,6 +12,7 @@ from ardistill.wording import did_you_mean, shown
 
 VERBS = {
     "run": "ardistill.cli.run",
+    "sweep": "ardistill.cli.sweep",
     "sample": "ardistill.cli.sample",
     "eval": "ardistill.cli.eval",
     "compare": "ardistill.cli.compare",

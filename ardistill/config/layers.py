@@ -57,7 +57,7 @@ def compose(cls: type, layers: Sequence[Layer], registry: Registry, path: str = 
         if field.type is Section:
             tree[field.name] = _choose(field, layers, registry, f"{path}{field.name}")
         elif inner is not None:
-            below = _below(field, layers)
+            below = _below(field, layers, chosen=_has_name(inner))
             if any(layer.values for layer in below):
                 tree[field.name] = compose(inner, below, registry, f"{path}{field.name}.")
     return tree
@@ -93,18 +93,30 @@ def _with_preset(cls: type, layer: Layer, path: str) -> Iterator[Layer]:
     )
 
 
-def _below(field: "attrs.Attribute[Any]", layers: Sequence[Layer]) -> list[Layer]:
-    """A nested class's layers, its field's own default weakest; a value that is no mapping voids others."""
+def _has_name(cls: type) -> bool:
+    return any(field.name == "name" for field in attrs.fields(cls))
+
+
+def _below(field: "attrs.Attribute[Any]", layers: Sequence[Layer], *, chosen: bool) -> list[Layer]:
+    """A nested class's layers, its field's own default weakest; a value that is no mapping voids others.
+
+    Of a class that is `chosen` by its field `name`, text is that name, and another name voids the layers before.
+    """
     default = field.default
     if isinstance(default, _FACTORY):
         default = default.factory()
     below = [Layer(plain(default))] if attrs.has(type(default)) else []
+    name = below[0].values.get("name") if below else None
     for layer in layers:
         value = layer.values.get(field.name, {})
-        if isinstance(value, Mapping):
-            below.append(Layer(value, layer.quick))
-        else:
+        if chosen and isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
             below = []
+            continue
+        if chosen and value.get("name", name) != name:
+            below, name = [], value["name"]
+        below.append(Layer(value, layer.quick))
     return below
 
 

@@ -8,7 +8,9 @@ import attrs
 from attrs.validators import ge, le
 
 from ardistill.config.judging import EvalConfig
+from ardistill.config.launching import LauncherConfig
 from ardistill.config.section import Section, section_of
+from ardistill.config.training import TrainConfig
 
 
 @attrs.frozen
@@ -17,6 +19,10 @@ class CheckpointConfig:
     """Images between two checkpoints."""
     keep: int = attrs.field(default=2, validator=ge(1))
     """How many of the latest are kept."""
+    permanent: int = attrs.field(default=0, validator=ge(0))
+    """The first one at or after each multiple of so many images is kept for good; 0 is none."""
+    asynchronous: bool = True
+    """Saving goes on beside the next steps, unless a copy of the states takes too much memory; false never copies."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +55,8 @@ class RunConfig(TeacherWords):
     method: Section = attrs.field(metadata=section_of("method"))
     eval: EvalConfig = attrs.field(factory=EvalConfig)
     checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
+    train: TrainConfig = attrs.field(factory=TrainConfig)
+    launcher: LauncherConfig = attrs.field(factory=LauncherConfig)
     seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
     out: Path | None = None
     """The run folder; a new one under runs/ where none is given."""

@@ -1,26 +1,26 @@
 """The loop: phase after phase, one role's update at a time, from wherever the last checkpoint stands."""
 
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 import torch
-from torch import Tensor
 
-from ardistill.errors import ArdistillError
-from ardistill.noise import Draw
 from ardistill.protocols import DistillMethod, Phase, Progress
+from ardistill.training.blocks import prepare_blocks
 from ardistill.training.checkpoint import Checkpoints, Position, restore, restore_optimisers
-from ardistill.training.journal import Journal
-from ardistill.training.optimise import Optimiser, training_only
+from ardistill.training.faults import Interrupted, TrainingError, WorldError
+from ardistill.training.journal import Journal, Means
+from ardistill.training.optimise import Optimiser
+from ardistill.training.precision import LossScale
+from ardistill.training.signals import Signals, name_of
+from ardistill.training.step import Engine, Step
+
+__all__ = ["Trainer", "TrainingError", "images_taken"]
 
 _RECORDS_PER_PHASE = 100
-
-
-class TrainingError(ArdistillError):
-    """Training cannot go on, e.g. a loss is not finite."""
-
-    exit_code = 3
 
 
 def images_taken(phase: Phase) -> int:
@@ -36,6 +36,9 @@ class Trainer:
     `on_checkpoint(total_images)` is called after each save. `watch(total_images, seconds of training)` is called
     whenever another `watch_every` images are done, before a checkpoint of the same moment, so that a kill between the
     two costs a repetition and no record; 0 is never. Its time does not count as training.
+
+    Of several processes all call `run`; the first one alone records, saves and watches, and needs a journal. SIGTERM,
+    SIGINT or SIGUSR2 to any of them ends the step and saves; `run` then raises Interrupted in all of them.
     """
 
     method: DistillMethod
@@ -43,41 +46,64 @@ class Trainer:
     device: torch.device
     checkpoints: Checkpoints
     every: int
-    journal: Journal
+    journal: Journal | None
     progress: Progress
     on_checkpoint: Callable[[int], None] = lambda _: None
     watch: Callable[[int, float], None] = lambda *_: None
     watch_every: int = 0
+    engine: Engine = attrs.field(factory=Engine)
+    _signals: Signals = attrs.field(factory=Signals, init=False)
 
     def run(self) -> Mapping[str, float]:
         """Returns the seconds each phase took, over all sessions of the run."""
-        found = self.checkpoints.latest()
-        seconds: dict[str, float] = {}
-        total = 0
         phases = self.method.phases()
-        names = [phase.name for phase in phases]
-        first = 0
-        if found is not None:
-            path, position = found
-            restore(path, self.method.modules)
-            seconds, total, first = dict(position.seconds), position.total_images, names.index(position.phase)
-        for index in range(first, len(phases)):
-            phase = phases[index]
-            optimisers = {name: Optimiser(role) for name, role in phase.roles.items()}
-            if found is not None and index == first:
-                restore_optimisers(path, position, optimisers)
-            else:
-                phase.begin()
-                position = Position(phase.name, seconds=seconds, total_images=total)
-            position = self._train(phase, position, optimisers)
-            seconds, total = dict(position.seconds), position.total_images
+        self.engine.check(phases)
+        with self.checkpoints, self._signals:
+            found = self._found()
+            seconds: dict[str, float] = {}
+            total, first = 0, 0
+            if found is not None:
+                path, position = found
+                restore(path, self.method.modules)
+                seconds, total = dict(position.seconds), position.total_images
+                first = [phase.name for phase in phases].index(position.phase)
+            self._prepare_blocks(phases)
+            for index in range(first, len(phases)):
+                phase = phases[index]
+                optimisers = {name: self._optimiser(phase, name) for name in phase.roles}
+                if found is not None and index == first:
+                    restore_optimisers(path, position, optimisers)
+                else:
+                    phase.begin()
+                    position = Position(phase.name, seconds=seconds, total_images=total)
+                position = self._train(phase, position, optimisers)
+                seconds, total = dict(position.seconds), position.total_images
         return seconds
 
+    def _found(self) -> tuple[Path, Position] | None:
+        """The newest checkpoint, the same for all processes; the first one looks before the others do."""
+        world = self.engine.world
+        found = world.in_turn(self.checkpoints.latest)
+        total = -1 if found is None else found[1].total_images
+        if world.agree([total, -total]) != [total, -total]:
+            raise WorldError(
+                "the processes do not find the same checkpoint; give a run folder that all of them see"
+            )
+        return found
+
+    def _prepare_blocks(self, phases: Sequence[Phase]) -> None:
+        networks = [role.module for phase in phases for role in phase.roles.values()]
+        prepare_blocks(networks, compile=self.engine.compile, checkpointing=self.engine.checkpointing)
+
+    def _optimiser(self, phase: Phase, role: str) -> Optimiser:
+        return Optimiser(phase.roles[role], LossScale() if self.engine.precision == "fp16" else None)
+
     def _train(self, phase: Phase, position: Position, optimisers: Mapping[str, Optimiser]) -> Position:
+        step = Step(self.engine, self.method.modules, self.seed, self.device)
         spent, began = position.seconds.get(phase.name, 0.0), time.perf_counter()
         base, saved = position.total_images - position.images, position.images
         record_every = max(1, phase.images // _RECORDS_PER_PHASE)
-        images, update, running = position.images, position.update, _Means()
+        images, update, running = position.images, position.update, Means()
         before_this = sum(seconds for name, seconds in position.seconds.items() if name != phase.name)
 
         def here() -> Position:
@@ -92,51 +118,46 @@ class Trainer:
 
         while images < phase.images:
             role = phase.role(update)
-            draw = Draw(self.seed, f"train/{phase.name}", images, phase.batch, self.device)
-            running.add(role, self._update(phase, role, draw, optimisers[role], images))
+            values, signal = step(phase, role, optimisers[role], images, self._signals)
+            running.add(role, values)
             before, images, update = images, images + phase.batch, update + 1
             finished = images >= phase.images
-            if finished or images // record_every > before // record_every:
+            if self.journal and (finished or images // record_every > before // record_every):
                 self.journal.record(phase.name, base + images, running.take())
             self.progress.advance(min(images, phase.images), phase.images, phase.name)
             if self.watch_every and (base + images) // self.watch_every > (base + before) // self.watch_every:
-                paused = time.perf_counter()
-                self.watch(base + images, before_this + spent + paused - began)
-                began += time.perf_counter() - paused
-            if finished or images - saved >= self.every:
-                self.checkpoints.save(here(), self.method.modules, optimisers)
+                began += self._watch(base + images, before_this + spent + time.perf_counter() - began)
+            if finished or signal or images - saved >= self.every:
+                self._save(here, optimisers)
                 saved = images
-                self.on_checkpoint(base + images)
+                signal = signal or self._caught()  # which came meanwhile, and needs no save of its own
+            if signal:
+                self._leave(signal, base + images)
         return here()
 
-    def _update(
-        self, phase: Phase, role: str, draw: Draw, optimiser: Optimiser, images: int
-    ) -> dict[str, Tensor]:
-        with training_only(phase.roles[role].module, self.method.modules):
-            losses = phase.losses(role, draw)
-            total = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
-                raise TrainingError(
-                    f"the loss {bad} of role {role} is not finite in phase {phase.name} at image {images}; "
-                    "no weight moved: lower the learning rate, or look at the teacher"
-                )
-            total.backward()  # type: ignore[no-untyped-call]
-            norm = optimiser.step(images, phase.images)
-        return {**{name: value.detach() for name, value in losses.items()}, "gradient_norm": norm}
+    def _caught(self) -> int:
+        """The signal that any process has met."""
+        return self.engine.world.agree([self._signals.caught])[0]
 
+    def _watch(self, images: int, seconds: float) -> float:
+        """Returns the seconds it took."""
+        paused = time.perf_counter()
+        with self._signals.suspended():
+            self.engine.world.by_first(lambda: self.watch(images, seconds))
+        return time.perf_counter() - paused
 
-class _Means:
-    """Running means of what was logged since the last record, by role and name."""
+    def _save(self, here: Callable[[], Position], optimisers: Mapping[str, Optimiser]) -> None:
+        def save() -> None:
+            position = here()
+            self.checkpoints.save(position, self.method.modules, optimisers)
+            self.on_checkpoint(position.total_images)
 
-    def __init__(self) -> None:
-        self._values: dict[str, list[Tensor]] = {}
+        self.engine.world.by_first(save)
 
-    def add(self, role: str, values: Mapping[str, Tensor]) -> None:
-        for name, value in values.items():
-            self._values.setdefault(f"{role}/{name}", []).append(value)
-
-    def take(self) -> dict[str, float]:
-        means = {name: float(torch.stack(values).mean()) for name, values in self._values.items()}
-        self._values.clear()
-        return means
+    def _leave(self, signal: int, images: int) -> None:
+        """Raises Interrupted, once everything is on the disk."""
+        self.engine.world.by_first(self.checkpoints.close)
+        folder = shlex.quote(str(self.checkpoints.folder.parent))
+        raise Interrupted(
+            f"stopped by {name_of(signal)} at image {images}; go on with: python -m ardistill run resume={folder}"
+        )

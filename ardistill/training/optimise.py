@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ardistill.protocols import Role
+from ardistill.training.faults import TrainingError
+from ardistill.training.precision import LossScale
 
 
 def learning_rate(role: Role, images: int, total: int) -> float:
@@ -44,10 +46,10 @@ def training_only(module: nn.Module, modules: Mapping[str, nn.Module]) -> Iterat
 
 
 class Optimiser:
-    """Adam for one role, with decoupled weight decay and its state as flat tensors."""
+    """Adam for one role, with decoupled weight decay and its state as flat tensors; with a `scale` for float16."""
 
-    def __init__(self, role: Role) -> None:
-        self.role = role
+    def __init__(self, role: Role, scale: LossScale | None = None) -> None:
+        self.role, self.scale = role, scale
         self.parameters = list(role.module.parameters())
         self.adam = torch.optim.AdamW(
             self.parameters, lr=role.lr, betas=role.betas, weight_decay=role.weight_decay, fused=True
@@ -55,29 +57,63 @@ class Optimiser:
         self.updates = 0
 
     def step(self, images: int, total: int) -> Tensor:
-        """One update at the phase's progress; returns the gradient's norm before clipping."""
+        """One update at the phase's progress; returns the gradient's norm before clipping.
+
+        Raises TrainingError before anything moves where that is not finite; with a scale, the update is left out
+        instead, and the scale falls.
+        """
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if self.scale is not None and gradients:
+            torch._foreach_div_(gradients, self.scale.factor)
+        norm = nn.utils.get_total_norm(gradients)
+        finite = bool(torch.isfinite(norm))
+        if self.scale is not None:
+            self.scale.judge(finite)
+        elif not finite:
+            raise TrainingError(f"the gradient of {self._not_finite()} is not finite")
+        if finite:
+            self._move(norm, images, total)
+        self.forget()
+        return norm
+
+    def _move(self, norm: Tensor, images: int, total: int) -> None:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate(self.role, images, total)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.role.clip)
+        nn.utils.clip_grads_with_norm_(self.parameters, self.role.clip, norm)
         self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
         if self.role.average is not None:
             update_average(self.role.average, self.role.module, ema_decay(self.updates, self.role.ema_cap))
         self.updates += 1
-        return norm
+
+    def _not_finite(self) -> str:
+        """The first weight whose gradient is not; together they may overflow where each is finite."""
+        for name, parameter in self.role.module.named_parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                return name
+        return "all weights together"
+
+    def forget(self) -> None:
+        """Drops the gradients."""
+        self.adam.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Flat names -> tensors, e.g. "3.exp_avg"."""
+        """Flat names -> tensors, e.g. "3.exp_avg", and "scale.factor" where there is one."""
+        scale = {} if self.scale is None else self.scale.state()
         return {
             f"{index}.{key}": value
             for index, entry in self.adam.state_dict()["state"].items()
             for key, value in entry.items()
-        }
+        } | {f"scale.{key}": value for key, value in scale.items()}
 
     def load(self, state: Mapping[str, Tensor], updates: int) -> None:
-        entries: dict[int, dict[str, Tensor]] = {}
+        """What `state` gave. A run may go on in another precision: then there is no scale, or it starts anew."""
+        entries: dict[str, dict[str, Tensor]] = {}
         for name, value in state.items():
             index, _, key = name.partition(".")
-            entries.setdefault(int(index), {})[key] = value
-        self.adam.load_state_dict({"state": entries, "param_groups": self.adam.state_dict()["param_groups"]})
+            entries.setdefault(index, {})[key] = value
+        scale = entries.pop("scale", None)
+        if self.scale is not None and scale is not None:
+            self.scale.load(scale)
+        numbered = {int(index): entry for index, entry in entries.items()}
+        self.adam.load_state_dict({"state": numbered, "param_groups": self.adam.state_dict()["param_groups"]})
         self.updates = updates

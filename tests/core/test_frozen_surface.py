@@ -13,6 +13,7 @@ from ardistill.cli.table import TableWords
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
 from ardistill.config.path_length import PathLengthConfig
 from ardistill.config.speed import SpeedConfig
+from ardistill.config.training import TrainConfig
 from ardistill.plugins import HOOKS, KINDS
 from ardistill.records import API_VERSION
 
@@ -24,6 +25,7 @@ def keys(cls: type[attrs.AttrsInstance]) -> list[str]:
 def test_verbs() -> None:
     assert list(VERBS) == [
         "run",
+        "sweep",
         "sample",
         "eval",
         "compare",
@@ -65,6 +67,8 @@ def test_keys_of_a_run() -> None:
         "method",
         "eval",
         "checkpoint",
+        "train",
+        "launcher",
         "seed",
         "out",
         "quick",
@@ -72,7 +76,8 @@ def test_keys_of_a_run() -> None:
     assert keys(EvalConfig) == EVAL
     assert keys(PathLengthConfig) == ["n", "epsilon", "net", "weights"]
     assert keys(SpeedConfig) == ["batches", "largest", "compile", "repeats"]
-    assert keys(CheckpointConfig) == ["every", "keep"]
+    assert keys(CheckpointConfig) == ["every", "keep", "permanent", "asynchronous"]
+    assert keys(TrainConfig) == ["precision", "compile", "checkpointing", "micro_batch"]
 
 
 def test_keys_of_a_sample() -> None:
