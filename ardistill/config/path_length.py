@@ -23,3 +23,5 @@ class PathLengthConfig:
 
     def __attrs_post_init__(self) -> None:
         check_weights(self.net, self.weights)
+        if self.weights is not None and not self.n:
+            raise ValueError("weights are for measuring path lengths, and n=0 measures none; give n=2000 too")

@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 
-import attrs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,21 +16,9 @@ from ardistill.training.checkpoint import Checkpoints
 from ardistill.training.journal import Journal
 from ardistill.training.loop import Trainer, TrainingError
 from ardistill.training.optimise import ema_decay, learning_rate, training_only
+from tests.training.toy import ToyPhase
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*tensorboard.*")
-
-
-@attrs.frozen(eq=False)
-class ToyPhase:
-    name: str
-    images: int
-    batch: int
-    roles: dict
-    begin: object
-    losses: object
-
-    def role(self, update):
-        return "b" if len(self.roles) > 1 and update % 3 == 2 else "a"
 
 
 class Toy:
@@ -52,8 +39,8 @@ class Toy:
             self.modules["b"].load_state_dict(self.modules["mean"].state_dict())
 
         return (
-            ToyPhase("one", 160, 8, {"a": a}, lambda: None, self.losses),
-            ToyPhase("two", 144, 6, {"a": a, "b": b}, copy, self.losses),
+            ToyPhase("one", 160, 8, {"a": a}, self.losses),
+            ToyPhase("two", 144, 6, {"a": a, "b": b}, self.losses, copy),
         )
 
     def losses(self, role, draw):
