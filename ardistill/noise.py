@@ -53,9 +53,24 @@ class Draw:
     start: int
     count: int
     device: torch.device | str = "cpu"
+    of: tuple[int, int] | None = None
+    """The first image of the update and how many it takes, where these are a share of them."""
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def update(self) -> "Draw":
+        """The draw of the whole update.
+
+        >>> share = Draw(seed=0, stream="docs", start=4, count=2, of=(0, 8))
+        >>> share.update.indices().tolist()
+        [0, 1, 2, 3, 4, 5, 6, 7]
+        """
+        if self.of is None:
+            return self
+        start, count = self.of
+        return attrs.evolve(self, start=start, count=count, of=None)
 
     def indices(self) -> Tensor:
         """(B,) int64: the images' own numbers."""

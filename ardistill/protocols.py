@@ -262,6 +262,14 @@ class Draw(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def update(self) -> "Draw":
+        """The draw of all images that one update takes, of which this one's are a share, or all.
+
+        What is divided by more than the number of images, a sum of weights say, is divided by the update's.
+        """
+        ...
+
     def indices(self) -> Tensor:
         """(B,) int64: the images' own numbers; in training they count from the start of the phase."""
         ...

@@ -4,8 +4,8 @@ Why not DistributedDataParallel: it hooks into the forward pass of a whole modul
 (a trunk, a head), train one role at a time, and use a role's module where it is not trained. Here every process adds
 up the gradients of its micro-batches, and one explicit sum over the processes follows the last of them.
 
-Losses are means over images, so that a process's share counts by its images: one process, several, and micro-batches
-give the same gradient up to rounding.
+Losses are means over images, so that a process's share counts by its images, and what they are divided by else is the
+whole update's (`Draw.update`): one process, several, and micro-batches give the same gradient up to rounding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -99,7 +99,7 @@ class Step:
         """Adds up the gradients of this process's images; returns its part of the batch's losses, as 0-d tensors."""
         sums: dict[str, Tensor] = {}
         for first, count in self.engine.shares(phase, images):
-            draw = Draw(self.seed, f"train/{phase.name}", first, count, self.device)
+            draw = Draw(self.seed, f"train/{phase.name}", first, count, self.device, of=(images, phase.batch))
             with computing(self.engine.precision, self.device):
                 losses = phase.losses(role, draw)
             total = torch.stack(list(losses.values())).sum()

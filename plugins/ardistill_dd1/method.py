@@ -10,6 +10,7 @@ Shape legend: B batch, L tokens, V codes, C code width.
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from ardistill.perceptual import Distance, perceptual
 from ardistill.protocols import ARTeacher, Draw, Jumper, Jumps, Phase, Progress, Role, RunContext
 from ardistill.trajectories import Pairing, Pairs
 from ardistill_dd1.config import DD1Config
-from ardistill_dd1.losses import cross_entropy, token_weights
+from ardistill_dd1.losses import compared, cross_entropy, token_weights
 from ardistill_dd1.order import Epochs
 from ardistill_dd1.pairing import flow_matching
 
@@ -70,6 +71,7 @@ class DD1:
         self._offsets = torch.tensor(
             [layout.offset(int(start)) for start in self._starts], device=context.device
         )
+        self._image_weights = torch.stack([self._weights_L[offset:].sum() for offset in self._offsets])
 
     def _pairs(self) -> Pairs:
         c = self.config
@@ -122,11 +124,15 @@ class DD1:
         if self.config.ce:
             assert made.logits_BLV is not None
             losses["ce"] = self.config.ce * cross_entropy(
-                made.logits_BLV, pair.tokens_BL, ahead_BL * self._weights_L
+                made.logits_BLV,
+                pair.tokens_BL,
+                ahead_BL * self._weights_L,
+                self._image_weights[self._timesteps(draw.update)].mean(),
             )
         if self._distance is not None:
             latents_BLC = torch.where(ahead_BL.unsqueeze(-1), made.latents_BLC, codes_BLC)
-            losses["lpips"] = self.config.lpips.weight * self._apart(self._distance, latents_BLC, codes_BLC)
+            apart = self._apart(self._distance, draw, latents_BLC, codes_BLC)
+            losses["lpips"] = self.config.lpips.weight * apart
         return losses
 
     def _timesteps(self, draw: Draw) -> Tensor:
@@ -138,13 +144,18 @@ class DD1:
         place_B = (uniform_B - share) / (1 - share) * later
         return torch.where(uniform_B < share, 0, 1 + place_B.long().clamp(max=later - 1))
 
-    def _apart(self, distance: Distance, made_BLC: Tensor, target_BLC: Tensor) -> Tensor:
-        """The mean perceptual distance between what two sets of latents decode to, over the first share of them."""
-        tokenizer, count = self.teacher.tokenizer, max(1, round(self.config.lpips.share * len(made_BLC)))
-        made_BLC, target_BLC = made_BLC[:count], target_BLC[:count]
+    def _apart(self, distance: Distance, draw: Draw, made_BLC: Tensor, target_BLC: Tensor) -> Tensor:
+        """The mean perceptual distance between what two sets of latents decode to, over some of the update's images."""
+        tokenizer, share, whole = self.teacher.tokenizer, self.config.lpips.share, draw.update.indices()
+        chosen = partial(compared, first=whole[0], n=len(whole), share=share)
+        chosen_B = chosen(draw.indices())
+        made_BLC, target_BLC = made_BLC[chosen_B], target_BLC[chosen_B]
+        if not len(made_BLC):  # a share of few images
+            return made_BLC.sum()
         with torch.no_grad():
             target_BCHW = tokenizer.decode(target_BLC)
-        return distance(tokenizer.decode(made_BLC), target_BCHW).mean()
+        distances_B = distance(tokenizer.decode(made_BLC), target_BCHW)
+        return distances_B.sum() / chosen(whole).sum() * (len(whole) / len(draw))
 
 
 def go_on_from(network: nn.Module, path: Path, context: RunContext) -> None:

@@ -1,17 +1,18 @@
 """What DD1 learns from, and what of it resumes."""
 
 import shutil
+from itertools import pairwise
 
 import attrs
 import pytest
 import torch
 from ardistill_dd1.config import DD1Config
-from ardistill_dd1.losses import cross_entropy, token_weights
+from ardistill_dd1.losses import compared, cross_entropy, token_weights
 from ardistill_dd1.lpips_config import LPIPSConfig
 from ardistill_dd1.method import DD1, jumps_of
 from ardistill_exact.config import SparseConfig, TrunkConfig
 from ardistill_exact.teacher import sparse_teacher
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ardistill.config import Section, section_of, structure_words
@@ -88,12 +89,42 @@ def test_only_tokens_ahead_are_learned(tmp_path) -> None:
     torch.manual_seed(0)
     logits_BLV, tokens_BL = torch.randn(3, 4, 8), torch.randint(0, 8, (3, 4))
     ahead_BL = torch.tensor([[True] * 4, [False, True, True, True], [False, False, False, True]])
-    loss = cross_entropy(logits_BLV, tokens_BL, ahead_BL.float())
+    weights_BL = ahead_BL.float()
+    image_weight = weights_BL.sum(1).mean()
+    loss = cross_entropy(logits_BLV, tokens_BL, weights_BL, image_weight)
     nats = -logits_BLV.log_softmax(-1).gather(-1, tokens_BL[..., None])[..., 0]
     torch.testing.assert_close(loss, nats[ahead_BL].mean())
     spoiled_BLV = logits_BLV.clone()
     spoiled_BLV[~ahead_BL] = 99 * torch.randn(int((~ahead_BL).sum()), 8)
-    torch.testing.assert_close(cross_entropy(spoiled_BLV, tokens_BL, ahead_BL.float()), loss)
+    torch.testing.assert_close(cross_entropy(spoiled_BLV, tokens_BL, weights_BL, image_weight), loss)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return method_of(tmp_path_factory.mktemp("whole"), balance=0.5, lpips=LPIPSConfig(weight=0.5, share=0.4))
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(cuts=st.sets(st.integers(1, 11)), update=st.integers(0, 3))
+def test_the_losses_of_shares_make_those_of_the_update(whole, cuts, update):
+    """However an update is shared out among processes and micro-batches, states and compared images among them."""
+    (phase,), first = whole.phases(), 12 * update
+    bounds = [0, *sorted(cuts), 12]
+    shares = [Draw(0, "train/train", first + a, b - a, of=(first, 12)) for a, b in pairwise(bounds)]
+    with torch.no_grad():
+        parts = [
+            {key: value * len(s) / 12 for key, value in phase.losses("student", s).items()} for s in shares
+        ]
+    for name, value in losses(whole, start=first).items():
+        torch.testing.assert_close(torch.stack([part[name] for part in parts]).sum(), value)
+
+
+@given(n=st.integers(1, 300), share=st.floats(0.001, 1), first=st.integers(0, 1000), parts=st.integers(1, 8))
+def test_compared_images_are_spread_evenly(n, share, first, parts):
+    chosen_B = compared(first + torch.arange(n), torch.tensor(first), n, share)
+    assert int(chosen_B.sum()) == max(1, round(share * n))
+    counts = [int(part.sum()) for part in chosen_B[: n // parts * parts].view(parts, -1)]
+    assert max(counts) - min(counts) <= 1
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple))

@@ -24,8 +24,6 @@ RUNS = {
         "method.n_pairs=64",
         "method.images=128",
         "method.batch=16",
-        "method.starts=0",  # with several, and with a share, DD1's losses are no means over images
-        "method.lpips.share=1",
         "checkpoint.every=48",
     ],
     "dd2": [
