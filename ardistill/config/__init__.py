@@ -6,7 +6,7 @@ dump_toml(config)       # a file that gives the same configuration again
 
 from ardistill.config.judging import EvalConfig
 from ardistill.config.loading import load, structure_trees, structure_words
-from ardistill.config.section import NoSettings, Section, section_of
+from ardistill.config.section import NoSettings, Section, Sections, section_of, sections_of
 from ardistill.config.toml import dump_toml, read_toml
 from ardistill.config.tree import CheckpointConfig, RunConfig, StudentWords, TeacherWords
 from ardistill.config.words import parse_words
@@ -17,6 +17,7 @@ __all__ = [
     "NoSettings",
     "RunConfig",
     "Section",
+    "Sections",
     "StudentWords",
     "TeacherWords",
     "dump_toml",
@@ -24,6 +25,7 @@ __all__ = [
     "parse_words",
     "read_toml",
     "section_of",
+    "sections_of",
     "structure_trees",
     "structure_words",
 ]

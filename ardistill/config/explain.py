@@ -10,7 +10,7 @@ from cattrs.errors import (
     IterableValidationError,
 )
 
-from ardistill.config.layers import Chosen, nested_class, presets_of
+from ardistill.config.layers import Chosen, Several, nested_class, presets_of
 from ardistill.config.values import UnfitError, describe
 from ardistill.wording import did_you_mean, listed, message_of, shown
 
@@ -94,5 +94,8 @@ def _keys(cls: type, tree: object, prefix: str) -> Iterator[str]:
         inner, value = nested_class(field.type), values.get(field.name)
         if isinstance(value, Chosen):
             yield from _keys(value.cls, value.values, f"{prefix}{field.name}.")
+        elif isinstance(value, Several):
+            for chosen in value.chosen:
+                yield from _keys(chosen.cls, chosen.values, f"{prefix}{field.name}.{chosen.name}.")
         elif inner is not None:
             yield from _keys(inner, value, f"{prefix}{field.name}.")

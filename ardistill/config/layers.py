@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import attrs
+from cattrs.errors import AttributeValidationNote, ClassValidationError
 
-from ardistill.config.section import NoSettings, Section, plain
+from ardistill.config.section import NoSettings, Section, Sections, plain
 from ardistill.config.values import converter, is_union
 from ardistill.config.words import Tree, nest
 from ardistill.errors import ConfigError, PluginError
@@ -37,12 +38,34 @@ class Chosen:
     values: Tree
 
 
+@attrs.frozen
+class Several:
+    """Sections whose values are not structured yet."""
+
+    chosen: tuple[Chosen, ...]
+
+
 def _structure_section(value: object, _: Any) -> Section:
     assert isinstance(value, Chosen)
     return Section(value.name, converter.structure(value.values, value.cls))
 
 
+def _structure_sections(value: object, kind: Any) -> Sections:
+    if isinstance(value, Sections):  # the field's default
+        return value
+    assert isinstance(value, Several)
+    sections = []
+    for chosen in value.chosen:
+        try:
+            sections.append(_structure_section(chosen, Section))
+        except Exception as error:
+            error.add_note(AttributeValidationNote("", chosen.name, Section))
+            raise ClassValidationError("", [error], kind) from error
+    return Sections(tuple(sections))
+
+
 converter.register_structure_hook_func(lambda kind: kind is Section, _structure_section)
+converter.register_structure_hook_func(lambda kind: kind is Sections, _structure_sections)
 
 
 def compose(cls: type, layers: Sequence[Layer], registry: Registry, path: str = "") -> Tree:
@@ -56,6 +79,8 @@ def compose(cls: type, layers: Sequence[Layer], registry: Registry, path: str = 
         inner = nested_class(field.type)
         if field.type is Section:
             tree[field.name] = _choose(field, layers, registry, f"{path}{field.name}")
+        elif field.type is Sections:
+            tree[field.name] = _choose_several(field, layers, registry, f"{path}{field.name}")
         elif inner is not None:
             below = _below(field, layers, chosen=_has_name(inner))
             if any(layer.values for layer in below):
@@ -66,7 +91,9 @@ def compose(cls: type, layers: Sequence[Layer], registry: Registry, path: str = 
 def nested_class(kind: Any) -> type | None:
     """The attrs class of a field that holds one, or may hold one."""
     members = get_args(kind) if is_union(kind) else (kind,)
-    classes: list[type] = [member for member in members if attrs.has(member) and member is not Section]
+    classes: list[type] = [
+        member for member in members if attrs.has(member) and member not in (Section, Sections)
+    ]
     return classes[0] if len(classes) == 1 else None
 
 
@@ -137,7 +164,42 @@ def _choose(field: "attrs.Attribute[Any]", layers: Sequence[Layer], registry: Re
     name = field.metadata["default"] if name is None else name
     if not name:
         raise ConfigError(f"{key} is missing; write {key}=NAME, known: {listed(registry.names(kind))}")
+    return _chosen(kind, str(name), below, registry, key)
+
+
+def _chosen(kind: str, name: str, below: Sequence[Layer], registry: Registry, key: str) -> Chosen:
     cls = registry.config_class(kind, name) or NoSettings
     if any(own.name == "name" for own in attrs.fields(cls)):
         raise PluginError(f"{kind} {name} has a setting called name, which stands for the plugin itself")
-    return Chosen(str(name), cls, compose(cls, below, registry, f"{key}."))
+    return Chosen(name, cls, compose(cls, below, registry, f"{key}."))
+
+
+def _choose_several(
+    field: "attrs.Attribute[Any]", layers: Sequence[Layer], registry: Registry, key: str
+) -> Several:
+    """Those that the strongest list names, and those that have settings beside or above it."""
+    below: dict[str, list[Layer]] = {}
+    for layer in layers:
+        value = layer.values.get(field.name, {})
+        values = value if isinstance(value, Mapping) else {"name": value}
+        if "name" in values:
+            names = _names(values["name"], key)
+            below = {name: [*below.get(name, []), Layer({}, layer.quick)] for name in names}
+        for name, settings in values.items():
+            if name != "name":
+                if not isinstance(settings, Mapping):
+                    raise ConfigError(f"{key}.{name} must be a section of settings, not {shown(settings)}")
+                below.setdefault(name, []).append(Layer(settings, layer.quick))
+    kind = field.metadata["kind"]
+    return Several(
+        tuple(_chosen(kind, name, each, registry, f"{key}.{name}") for name, each in below.items())
+    )
+
+
+def _names(value: object, key: str) -> list[str]:
+    """Names between commas, or a list of them."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{key} must be names of plugins, not {shown(value)}")
+    told = [str(name).strip() for name in names]
+    return list(dict.fromkeys(name for name in told if name))

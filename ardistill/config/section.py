@@ -16,6 +16,13 @@ class Section:
 
 
 @attrs.frozen
+class Sections:
+    """Several offers of one kind, in the order in which they were named."""
+
+    chosen: tuple[Section, ...] = ()
+
+
+@attrs.frozen
 class NoSettings:
     """For offers that take none."""
 
@@ -25,10 +32,17 @@ def section_of(kind: str, default: str | None = None) -> dict[str, str | None]:
     return {"kind": kind, "default": default}
 
 
+def sections_of(kind: str) -> dict[str, str]:
+    """The metadata of an attrs field of type `Sections`: what kind of offers it names."""
+    return {"kind": kind}
+
+
 def absolute(value: Any) -> Any:
     """A configuration with every path made absolute, so that it means the same from any folder; `hf://` stays."""
     if isinstance(value, Path):
         return value if value.parts[:1] == ("hf:",) else value.absolute()
+    if isinstance(value, Sections):
+        return Sections(tuple(absolute(section) for section in value.chosen))
     if isinstance(value, Section) or attrs.has(type(value)):
         names = [field.name for field in attrs.fields(type(value)) if field.init]
         return attrs.evolve(value, **{name: absolute(getattr(value, name)) for name in names})
@@ -36,9 +50,11 @@ def absolute(value: Any) -> Any:
 
 
 def plain(value: object) -> Any:
-    """What TOML can hold: classes become dicts, a `Section` one dict with its name, None the text "none"."""
+    """What TOML can hold: classes become dicts, a `Section` one with its name, `Sections` one by name, None "none"."""
     if isinstance(value, Section):
         return {"name": value.name, **plain(value.settings)}
+    if isinstance(value, Sections):
+        return {section.name: plain(section.settings) for section in value.chosen}
     cls: Any = type(value)
     if attrs.has(cls):
         return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(cls) if field.init}

@@ -37,7 +37,7 @@ def student_trees(words: Sequence[str], registry: Registry) -> list[Tree]:
         return [tree]
     if name is None:
         name = student_of_preset(preset, registry)
-    elif name not in registry.names("student") or preset not in _presets(str(name), registry):
+    elif not registry.has("student", name) or preset not in _presets(str(name), registry):
         return [tree]  # the section itself says what is wrong with it
     _check_whole(preset, tree)
     told = getattr(registry.config_class("student", str(name)), "teacher_words", None)

@@ -30,7 +30,7 @@ def safe_name(text: str) -> str:
     >>> safe_name("../../onestep*-var")
     'onestep-var'
     """
-    plain = re.sub(r"[^\w.+-]", "", re.sub(r"[/\\\s]+", "-", text), flags=re.ASCII).strip("-.") or "run"
+    plain = re.sub(r"[^\w.+-]", "", re.sub(r"[/:\\\s]+", "-", text), flags=re.ASCII).strip("-.") or "run"
     if len(plain) <= _LONGEST_NAME:
         return plain
     return f"{plain[: _LONGEST_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

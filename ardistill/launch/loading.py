@@ -56,7 +56,7 @@ def load_student(name: str | Path, teacher: ARTeacher, **settings: object) -> St
         raise ConfigError(f"a student is named by text or a path, not {shown(name)}")
     if isinstance(name, Path) or name.endswith(".safetensors"):
         return load_saved(Path(name), teacher, registry)
-    if name not in registry.names("student"):
+    if not registry.has("student", name):
         settings = {"preset": name, **settings}
         name = student_of_preset(name, registry)
     structured = _settings("student", name, settings, registry)

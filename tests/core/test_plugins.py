@@ -142,15 +142,69 @@ def test_a_wrong_offer_leaves_the_right_ones_of_its_plugin(install: Install) -> 
     assert registry.get("method", "toymethod").kind == "method"
 
 
-def test_two_plugins_of_one_name_are_both_named(install: Install) -> None:
+def test_two_plugins_of_one_name_are_told_apart_by_their_distributions(install: Install) -> None:
     install("one-dist", GOOD.format(name="toymethod"))
-    registry = install("two-dist", GOOD.format(name="toymethod"))
-    reason = "method toymethod is offered by one-dist:toy and by two-dist:toy; uninstall all but one"
-    assert reasons(registry, "one-dist") == reasons(registry, "two-dist") == [reason]
-    assert "toymethod" not in registry.names("method")
-    with pytest.raises(PluginError) as error:
+    registry = install("two_Dist", GOOD.format(name="toymethod"))
+    reason = (
+        "method toymethod is offered by one-dist:toy and by two_Dist:toy; "
+        "give method=one-dist:toymethod or method=two_Dist:toymethod"
+    )
+    assert reasons(registry, "one-dist") == reasons(registry, "two_Dist") == [reason]
+    with pytest.raises(PluginError, match="give one-dist:toymethod or two_Dist:toymethod"):
         registry.get("method", "toymethod")
-    assert str(error.value) == f"method 'toymethod' cannot be used: {reason}"
+    assert not registry.has("method", "toymethod")
+    assert {"one-dist:toymethod", "two_Dist:toymethod"} <= set(registry.names("method"))
+    for name in ("one-dist:toymethod", "One_Dist:toymethod", "TWO-dist:toymethod"):
+        assert registry.get("method", name).name == "toymethod"
+    with pytest.raises(PluginError, match="unknown method 'three-dist:toymethod'"):
+        registry.get("method", "three-dist:toymethod")
+    assert registry.get("method", "ardistill:dd2") is registry.get("method", "dd2"), (
+        "others are not concerned"
+    )
+
+
+def test_a_methods_own_student_is_meant_where_its_name_is_offered_twice(install: Install) -> None:
+    student = GOOD.replace("import MethodOffer", "import StudentOffer, MethodOffer") + (
+        '@hookimpl\ndef ardistill_students():\n    yield StudentOffer("toystudent", "a toy", "toy_nowhere:Toy")\n'
+    )
+    registry = install("one-dist", student.format(name="first"))
+    assert registry.name_beside("student", "toystudent", ("method", "first")) == "toystudent"
+    registry = install("two-dist", student.format(name="second"))
+    assert registry.name_beside("student", "toystudent", ("method", "first")) == "one-dist:toystudent"
+    assert registry.name_beside("student", "toystudent", ("method", "second")) == "two-dist:toystudent"
+
+
+def test_one_distribution_offers_a_name_once(install: Install) -> None:
+    again = '    yield MethodOffer("toymethod", "again", "toy_nowhere:Toy")\n'
+    registry = install("one-dist", GOOD.format(name="toymethod") + again)
+    for name in ("toymethod", "one-dist:toymethod"):
+        with pytest.raises(PluginError, match="one distribution may offer a name once"):
+            registry.get("method", name)
+
+
+def test_plugins_are_chosen_by_the_environment(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that is left out is not even imported."""
+    install("one-dist", GOOD.format(name="one"))
+    install("bad-dist", "raise RuntimeError('imported')", entry="bad")
+
+    def chosen(words: str) -> Registry:
+        monkeypatch.setenv("ARDISTILL_PLUGINS", words)
+        return discover()
+
+    assert reasons(chosen(""), "bad-dist") == ["it fails at import (RuntimeError: imported)"]
+    for words in ("-bad-dist", "-Bad_Dist", "-bad-dist:bad", " -bad-dist , ", "one-dist", "one-dist:toy"):
+        registry = chosen(words)
+        assert reasons(registry, "bad-dist") == []
+        assert [registry.has("method", name) for name in ("one", "dd2")] == [True, True], words
+        assert [origin.plugin for origin in registry.left_out] == ["bad-dist:bad"]
+    registry = chosen("bad-dist:other,-one-dist")
+    with pytest.raises(PluginError, match="ARDISTILL_PLUGINS leaves out plugin one-dist:toy"):
+        registry.get("method", "toy")
+    assert [(each.origin.plugin, each.reason) for each in registry.problems] == [
+        ("bad-dist:other", "ARDISTILL_PLUGINS names it, and no such plugin is installed")
+    ]
+    with pytest.raises(PluginError, match="ARDISTILL_PLUGINS has '-'; give distributions"):
+        chosen("-")
 
 
 def test_one_name_of_two_kinds_is_no_conflict(install: Install) -> None:

@@ -95,4 +95,4 @@ def toy_registry() -> Registry:
         records.DatasetOffer("digits", "", "json:dumps"),
     ]
     origin = Origin("toys:toys", "toys", "1")
-    return Registry({(offer.kind, offer.name): Found(offer, origin) for offer in offers}, ())
+    return Registry({(offer.kind, offer.name): [Found(offer, origin)] for offer in offers}, ())

@@ -91,7 +91,7 @@ def _kinds(
     if field.type is Section:
         kind = field.metadata["kind"]
         names = offered.get(key) or offered.get(f"{key}.name") or [field.metadata["default"]]
-        usable = [name for name in names if name in registry.names(kind)]
+        usable = [name for name in names if registry.has(kind, name)]
         below = [registry.config_class(kind, name) or NoSettings for name in usable]
     else:
         inner = nested_class(field.type)
