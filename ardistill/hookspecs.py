@@ -58,5 +58,15 @@ def ardistill_features() -> Iterable[records.FeaturesOffer]:  # type: ignore[emp
 
 
 @hookspec
+def ardistill_metrics() -> Iterable[records.MetricOffer]:  # type: ignore[empty-body]
+    """Figures of a set of images, beside those that every report has."""
+
+
+@hookspec
+def ardistill_callbacks() -> Iterable[records.CallbackOffer]:  # type: ignore[empty-body]
+    """What is told of a run's start, its steps, its evaluations and its end."""
+
+
+@hookspec
 def ardistill_recipes() -> Iterable[records.RecipeOffer]:  # type: ignore[empty-body]
     """Recipes that `ardistill pretrain` runs."""

@@ -5,15 +5,19 @@ a run that resumes needs no generator's state. The generator is Philox (Salmon e
 key is (seed, stream), the image index is the high word of the counter, so streams and images never overlap.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from typing import Literal
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
+
+Kind = Literal["normal", "uniform", "integers"]
 
 _WORD = (1 << 64) - 1
 _BUFFER_EMPTY = 4
@@ -40,6 +44,35 @@ def generators(seed: int, stream: str, indices: Iterable[int]) -> Iterator[np.ra
 
 
 @attrs.frozen
+class Numbers:
+    """What one name of a stream has for the images start..start+count-1, before it is made."""
+
+    seed: int
+    stream: str
+    start: int
+    count: int
+    kind: Kind
+    shape: tuple[int, ...]
+    high: int = 0
+    """Of integers alone, which are below it."""
+
+    def made(self, *, pinned: bool = False) -> Tensor:
+        """(count, *shape) float32, or int64 integers, on the CPU; `pinned` is memory that a GPU copies by itself."""
+        dtype = torch.int64 if self.kind == "integers" else torch.float32
+        made = torch.empty(self.count, *self.shape, dtype=dtype, device="cpu", pin_memory=pinned)
+        rows = made.numpy().reshape(self.count, math.prod(self.shape))
+        indices = range(self.start, self.start + self.count)
+        for row, rng in zip(rows, generators(self.seed, self.stream, indices), strict=True):
+            if self.kind == "normal":
+                rng.standard_normal(out=row, dtype=np.float32)
+            elif self.kind == "uniform":
+                rng.random(out=row, dtype=np.float32)
+            else:
+                row[:] = rng.integers(self.high, size=len(row))
+        return made
+
+
+@attrs.frozen
 class Draw:
     """The randomness of the images start..start+count-1; `stream` keeps phases and purposes apart.
 
@@ -55,6 +88,8 @@ class Draw:
     device: torch.device | str = "cpu"
     of: tuple[int, int] | None = None
     """The first image of the update and how many it takes, where these are a share of them."""
+    source: Callable[[Numbers], Tensor] = Numbers.made
+    """Where numbers come from: another place than `made` has the same ones, sooner."""
 
     def __len__(self) -> int:
         return self.count
@@ -77,30 +112,18 @@ class Draw:
         return torch.arange(self.start, self.start + self.count, device=self.device)
 
     def normal(self, name: str, *shape: int) -> Tensor:
-        return self._fill(
-            name, shape, lambda rng, size: rng.standard_normal(size, dtype=np.float32), np.float32
-        )
+        return self._of("normal", name, shape)
 
     def uniform(self, name: str, *shape: int) -> Tensor:
-        return self._fill(name, shape, lambda rng, size: rng.random(size, dtype=np.float32), np.float32)
+        return self._of("uniform", name, shape)
 
     def integers(self, name: str, high: int, *shape: int) -> Tensor:
-        return self._fill(name, shape, lambda rng, size: rng.integers(high, size=size), np.int64)
+        return self._of("integers", name, shape, high)
 
-    def _fill(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        sample: Callable[[np.random.Generator, int], np.ndarray],
-        dtype: type[np.generic],
-    ) -> Tensor:
-        size = int(np.prod(shape, dtype=np.int64))
-        rows = np.empty((self.count, size), dtype=dtype)
+    def _of(self, kind: Kind, name: str, shape: tuple[int, ...], high: int = 0) -> Tensor:
         stream = f"{self.stream}/{name}"
-        indices = range(self.start, self.start + self.count)
-        for row, rng in zip(rows, generators(self.seed, stream, indices), strict=True):
-            row[:] = sample(rng, size)
-        return torch.from_numpy(rows).reshape(self.count, *shape).to(self.device)
+        numbers = Numbers(self.seed, stream, self.start, self.count, kind, shape, high)
+        return self.source(numbers).to(self.device)
 
 
 def normals(seed: int, stream: str, name: str, indices: Sequence[int], *shape: int) -> Tensor:

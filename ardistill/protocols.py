@@ -31,6 +31,7 @@ from ardistill.values import (
 __all__ = [
     "ARTeacher",
     "Alignment",
+    "Callback",
     "Condition",
     "Cursor",
     "Dataset",
@@ -41,6 +42,7 @@ __all__ = [
     "Jump",
     "Jumper",
     "Jumps",
+    "Metric",
     "Phase",
     "Prediction",
     "Progress",
@@ -349,4 +351,45 @@ class FeatureNetwork(Protocol):
 
         The logits are (B, 0) where the network classifies nothing.
         """
+        ...
+
+
+class Metric(Protocol):
+    """A figure of a set of images, which it is shown batch by batch."""
+
+    def update(self, images_BCHW: Tensor, labels_B: Tensor, features_BF: Tensor) -> None:
+        """Images (B, channels, H, W) in [-1, 1], the classes they were to show, and what the feature network saw.
+
+        The features lie on the CPU, the others on the teacher's device.
+        """
+        ...
+
+    def result(self) -> Mapping[str, float]:
+        """The figures by their names, which head the columns of tables."""
+        ...
+
+
+class Callback(Protocol):
+    """Told what happens in a run's training, in its first process. It changes nothing of what is learned.
+
+    What it raises costs a warning, and it is told no more; training goes on.
+    """
+
+    def start(self, images: int) -> None:
+        """Training begins, or goes on, after so many images."""
+        ...
+
+    def step(self, phase: str, images: int, losses: Mapping[str, Tensor]) -> None:
+        """An update was made, the last before so many images of the whole run.
+
+        Losses and the gradient's norm are 0-d tensors on the run's device: to read one waits for the device.
+        """
+        ...
+
+    def evaluation(self, images: int, figures: Mapping[str, float]) -> None:
+        """The averaged student was judged, while it trains (`eval.every`) or in the end."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """The run is over, with what ended it where it was not its own end."""
         ...

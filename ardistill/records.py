@@ -117,6 +117,20 @@ class FeaturesOffer(Offer):
 
 
 @attrs.frozen
+class MetricOffer(Offer):
+    """Target: `(settings) -> Metric`, a fresh one for each generator that is judged."""
+
+    kind: ClassVar[str] = "metric"
+
+
+@attrs.frozen
+class CallbackOffer(Offer):
+    """Target: `(settings, folder) -> Callback`, in the first process of a run whose folder this is."""
+
+    kind: ClassVar[str] = "callback"
+
+
+@attrs.frozen
 class RecipeOffer(Offer):
     """Target: `(config, out, progress) -> None`: a documented way to train bundled weights (`ardistill pretrain`)."""
 
@@ -131,5 +145,7 @@ OFFERS: tuple[type[Offer], ...] = (
     MethodOffer,
     DatasetOffer,
     FeaturesOffer,
+    MetricOffer,
+    CallbackOffer,
     RecipeOffer,
 )

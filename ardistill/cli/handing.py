@@ -54,12 +54,15 @@ def hand(runs: Sequence[Path], launcher: LauncherConfig, logs: Path, name: str) 
 
 def check(runs: Sequence[tuple[RunConfig, Path]], registry: Registry) -> None:
     """Refuses what can't work, each configuration once whatever its seed."""
+    asked = [(config, out) for config, out in runs if config.launcher.check]
+    if not asked:
+        return  # and torch, which takes seconds to import, stays out of it
     from ardistill.launch.checking import alike, check
     from ardistill.weights import reporting
 
     seen: set[str] = set()
-    for config, out in runs:
-        if config.launcher.check and (kind := alike(config)) not in seen:
+    for config, out in asked:
+        if (kind := alike(config)) not in seen:
             seen.add(kind)
             with shown_progress() as progress, reporting(progress):
                 check(config, out, registry, progress)

@@ -3,7 +3,8 @@
 submitit has one process of a job called back on SIGUSR2, which comes before a time limit or a pre-emption, at whatever
 line it stands. While training, the loop listens to the signal itself: all processes save at the end of their step, and
 submitit's handler is called only then, to have the job requeued. At any other time the handler acts at once, and the
-next life goes on from the last checkpoint. SIGTERM, which is also how a job is cancelled, requeues nothing.
+next life goes on from the last checkpoint. SIGTERM is how a job is cancelled, and how one is told of pre-emption that
+was told of its end before, or where Slurm is not set up to send SIGUSR2: only the queue knows which of them it was.
 """
 
 import signal
@@ -14,8 +15,11 @@ import attrs
 
 from ardistill.cli.run import resume
 from ardistill.errors import ArdistillError
+from ardistill.launch.remote.queue import making_room
+from ardistill.launch.remote.submitting import HELD
 from ardistill.launch.remote.tasks import Task
 from ardistill.launch.remote.traces import INTERRUPTED, failure_told
+from ardistill.wording import printable
 
 
 @attrs.frozen
@@ -23,6 +27,7 @@ class Resume:
     """Goes on with a run, in a process that submitit has started. It holds nothing: all is in the folder."""
 
     def __call__(self, folder: Path) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # submitit's handlers are there by now
         requeue = signal.getsignal(signal.SIGUSR2)
         task = Task.here()
         task.export()
@@ -31,7 +36,9 @@ class Resume:
         except ArdistillError as error:
             if error.exit_code != INTERRUPTED:
                 raise
-            if signal.SIGUSR2.name not in str(error):
+            print(f"ardistill: {printable(str(error))}", file=sys.stderr, flush=True)
+            told = str(error).startswith(f"stopped by {signal.SIGUSR2.name} ")
+            if not (told or making_room(task.job)):
                 sys.exit(INTERRUPTED)
             if task.rank == 0 and callable(requeue):
                 with failure_told(folder):

@@ -9,6 +9,7 @@ import attrs
 from attrs.validators import ge, lt, optional
 
 from ardistill.config.path_length import PathLengthConfig
+from ardistill.config.section import Sections, sections_of
 from ardistill.config.speed import SpeedConfig
 from ardistill.schedules import ONESTEP, skipped
 
@@ -73,6 +74,8 @@ class EvalConfig:
     """Rows to compare with: onestep*, skip-1, skip-2, ... Gaps are measured where onestep* is among them."""
     kid_subsets: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Of at most 1,000 images each."""
+    metrics: Sections = attrs.field(factory=Sections, metadata=sections_of("metric"))
+    """Further figures, by plugins: eval.metrics=diversity; settings are eval.metrics.NAME.WORD=..."""
     every: int = attrs.field(default=0, validator=ge(0))
     """Images of training between two evaluations of the averaged student; 0 is none. The best student is kept."""
     every_n: int = attrs.field(default=1_000, validator=ge(1))

@@ -9,7 +9,7 @@ from attrs.validators import ge, le
 
 from ardistill.config.judging import EvalConfig
 from ardistill.config.launching import LauncherConfig
-from ardistill.config.section import Section, section_of
+from ardistill.config.section import Section, Sections, section_of, sections_of
 from ardistill.config.training import TrainConfig
 
 
@@ -57,6 +57,8 @@ class RunConfig(TeacherWords):
     checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
     train: TrainConfig = attrs.field(factory=TrainConfig)
     launcher: LauncherConfig = attrs.field(factory=LauncherConfig)
+    callbacks: Sections = attrs.field(factory=Sections, metadata=sections_of("callback"))
+    """Plugins that are told how the run goes: callbacks=profile; settings are callbacks.NAME.WORD=..."""
     seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
     out: Path | None = None
     """The run folder; a new one under runs/ where none is given."""

@@ -7,7 +7,7 @@ which other candidates are measured. Images are judged as they are drawn; only t
 images do not depend on the seed: they are the same for every run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import attrs
@@ -17,6 +17,7 @@ from torch import Tensor
 from ardistill.evaluation.extraction import Features
 from ardistill.evaluation.histograms import Histograms, Joint
 from ardistill.evaluation.likelihood import negative_log_likelihood
+from ardistill.evaluation.metrics import Metrics
 from ardistill.evaluation.protocol import Labels
 from ardistill.flow import nearest_code
 from ardistill.noise import Draw
@@ -61,6 +62,8 @@ class Drawn:
     nll: float
     histograms: Histograms
     joint_tv: float | None
+    more: Mapping[str, float]
+    """What metrics of plugins found, by name."""
 
 
 @attrs.frozen(eq=False)
@@ -75,6 +78,7 @@ class Easel:
     seed: int
     progress: Progress
     joint: Joint | None = None
+    metrics: Metrics = attrs.field(factory=Metrics)
 
     def draw(self, stream: str, start: int, count: int, seed: int | None = None) -> Draw:
         device = self.teacher.tokenizer.codebook.device
@@ -113,6 +117,7 @@ class Easel:
         teacher = self.teacher
         histograms = Histograms.empty(teacher)
         labels, nats, tokens = [], [], []
+        further = self.metrics.begin()
 
         def parts() -> Iterator[Features]:
             for draw in self._batches(stream):
@@ -125,7 +130,9 @@ class Easel:
                 nats.append(nats_B.double().cpu())
                 if self.joint is not None:
                     tokens.append(tokens_BL.cpu())
-                yield self.extract(images_BCHW)
+                seen = self.extract(images_BCHW)
+                further.update(images_BCHW, labels_B, seen.features_NF)
+                yield seen
 
         features = Features.join(parts(), self.n)
         labels_N = torch.cat(labels)
@@ -133,4 +140,5 @@ class Easel:
         if features.logits_NZ.shape[1] == teacher.n_classes:
             accuracy = (features.logits_NZ.argmax(1) == labels_N).double().mean().item()
         joint_tv = None if self.joint is None else self.joint.distance(torch.cat(tokens), labels_N)
-        return Drawn(features, accuracy, torch.cat(nats).mean().item(), histograms, joint_tv)
+        nll = torch.cat(nats).mean().item()
+        return Drawn(features, accuracy, nll, histograms, joint_tv, further.results())

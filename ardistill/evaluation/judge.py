@@ -10,6 +10,7 @@ from ardistill.evaluation.drawing import Candidate, Easel
 from ardistill.evaluation.extraction import extractor, network_digest
 from ardistill.evaluation.fidelity import Measured
 from ardistill.evaluation.histograms import Histograms, Joint
+from ardistill.evaluation.metrics import Metrics
 from ardistill.evaluation.protocol import Labels, Protocol
 from ardistill.evaluation.references.opening import Reference
 from ardistill.evaluation.report import Row
@@ -74,11 +75,15 @@ class Judge:
         reference: Reference | None,
         progress: Progress,
         held_out: Reference | None = None,
+        metrics: Metrics | None = None,
     ) -> "Judge":
         """Without references n drawn images of each of the data's splits are they, the training images first."""
         fidelity.check_enough(rules.n, network.n_features, "the images to evaluate")
         extract, joint = extractor(network), Joint.of(teacher)
-        easel = Easel(teacher, extract, rules.n, rules.labels, rules.batch, rules.seed, progress, joint)
+        metrics = metrics or Metrics()
+        easel = Easel(
+            teacher, extract, rules.n, rules.labels, rules.batch, rules.seed, progress, joint, metrics
+        )
         against = easel.real(dataset, dataset.splits[0]) if reference is None else reference
         tested: Measured | None = held_out
         if held_out is None and "test" in dataset.splits:
@@ -103,6 +108,7 @@ class Judge:
                 splits=fidelity.SPLITS,
                 held_out=None if tested is None else _held_out(held_out, dataset),
                 ppl=rules.ppl,
+                metrics=metrics.told,
             ),
             rules.kid_subsets,
         )
@@ -129,6 +135,7 @@ class Judge:
             accuracy=drawn.accuracy,
             nll=drawn.nll,
             joint_tv=drawn.joint_tv,
+            more=drawn.more,
             **attrs.asdict(scores),
         )
         return Judged(row, drawn.features.statistics, drawn.histograms)

@@ -22,8 +22,8 @@ class Protocol:
     and `reference_sha256` hashes what they are made of; `reference_n` of them there are, None where a file of
     statistics does not tell, and `reference_images` are behind KID, precision and recall, None where no image is known.
     `features_digest` is of the feature network's weights, `decoder` the precision of the decoded images. `guidance` is
-    the teacher's: the distribution that is distilled. `seed` draws the samples; it alone may differ between rows that
-    are compared.
+    the teacher's: the distribution that is distilled. `metrics` has the settings of further figures. `seed` draws the
+    samples; it alone may differ between rows that are compared.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Protocol:
     held_out: str | None = None
     ppl: str = ""
     reference_images: int | None = None
+    metrics: Mapping[str, Any] = attrs.field(factory=dict)
 
     def told(self) -> dict[str, Any]:
         """What has to agree for two rows to share a column: a reference is told by its hash, not its path."""

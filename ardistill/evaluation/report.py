@@ -39,7 +39,7 @@ class Row:
     distribution, where that can be written down. `ppl` is the perceptual path length. `passes` counts evaluations of a
     transformer, gaps are in per cent. `seconds_per_image` and its `speedup` over the teacher are at the largest
     batch that every candidate was timed at, `latency` and `latency_speedup` are of one image alone, decoding included;
-    ranges go from the fastest to the slowest repeat.
+    ranges go from the fastest to the slowest repeat. `more` has the figures of `eval.metrics`, by name.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Row:
     latency_speedup: float | None = None
     gap_real: float | None = None
     gap_teacher: float | None = None
+    more: Mapping[str, float] = attrs.field(factory=dict)
 
 
 def gap_closed(onestep: float | None, student: float | None, teacher: float | None) -> float | None:

@@ -111,6 +111,7 @@ class Bench:
             self.reference,
             progress,
             self.held_out,
+            None if n else parts.metrics,  # a look at a training student has the distances alone
         )
 
     def with_path_length(self, candidate: Candidate, row: Row, progress: Progress) -> Row:

@@ -2,7 +2,7 @@
 
     teacher = ardistill.load_teacher("var", checkpoint="var_d16.pth", tokenizer={"checkpoint": "vae.pth"})
     student = ardistill.load_student("var-d16-dd1", teacher, checkpoint="var-d16.pth")
-    images, labels = ardistill.draw(teacher, student, classes=(207, 88), n=4)
+    images = student.sample([207, 88], passes=1, seed=0)
 
 What is returned is frozen, in evaluation mode, on `device`. Errors are those of the command line, as exceptions of
 `ardistill.errors`.
@@ -17,11 +17,13 @@ from torch import Tensor
 
 from ardistill.config import NoSettings, structure_trees
 from ardistill.config.students import student_of_preset
-from ardistill.config.words import Tree, nest
 from ardistill.errors import ConfigError
 from ardistill.launch.draw import Subjects, draw_images
 from ardistill.launch.parts import load_student as load_saved
 from ardistill.launch.parts import read_student, usable
+from ardistill.launch.ready import ReadyStudent, Silent
+from ardistill.launch.settings import tree_of
+from ardistill.launch.trained import open_models
 from ardistill.plugins import Registry, discover
 from ardistill.protocols import ARTeacher, Dataset, Student, Tokenizer, WeightsFinder
 from ardistill.wording import shown
@@ -45,22 +47,40 @@ def load_tokenizer(
     return cast(Tokenizer, _load("tokenizer", name, data, settings).to(usable(device)))
 
 
-def load_student(name: str | Path, teacher: ARTeacher, **settings: object) -> Student:
-    """A student of `teacher`, on its device.
+def load_dataset(name: str, **settings: object) -> Dataset:
+    """The data called `name`; `settings` are the words after `data.`, e.g. `path=...` of a folder of images."""
+    if not isinstance(name, str):
+        raise ConfigError(f"data is named by text, not {shown(name)}")
+    registry = discover()
+    made: Dataset = registry.load("dataset", name)(_settings("dataset", name, settings, registry))
+    return made
 
-    `name` is a plugin's (`"var-dd1"`), a preset's (`"var-d16-dd1"`), or the path of a `student.safetensors` that a run
-    has made; `settings` are the words after `student.`, e.g. `checkpoint=..., starts=(0, 4)`.
+
+def load_student(name: str | Path, teacher: ARTeacher | None = None, **settings: object) -> ReadyStudent:
+    """A student, on its teacher's device.
+
+    `name` is a run's folder, which knows its teacher; or, with a `teacher`, a plugin's name (`"var-dd1"`), a preset's
+    (`"var-d16-dd1"`), or the path of a `student.safetensors`. `settings` are the words after `student.`, e.g.
+    `checkpoint=..., starts=(0, 4)`.
     """
     registry = discover()
     if not isinstance(name, str | Path):
         raise ConfigError(f"a student is named by text or a path, not {shown(name)}")
+    if teacher is None:
+        if settings:
+            raise ConfigError(
+                "a run's folder says all that its student needs; give a teacher, or no settings"
+            )
+        models = open_models(Path(name), registry)
+        assert models.student is not None
+        return ReadyStudent(models.student, models.teacher)
     if isinstance(name, Path) or name.endswith(".safetensors"):
-        return load_saved(Path(name), teacher, registry)
+        return ReadyStudent(load_saved(Path(name), teacher, registry), teacher)
     if not registry.has("student", name):
         settings = {"preset": name, **settings}
         name = student_of_preset(name, registry)
     structured = _settings("student", name, settings, registry)
-    return read_student(name, structured, teacher, registry)
+    return ReadyStudent(read_student(name, structured, teacher, registry), teacher)
 
 
 @torch.no_grad()
@@ -80,12 +100,8 @@ def draw(
     """
     subjects = Subjects.classes(teacher, tuple(classes))
     return draw_images(
-        teacher, student, subjects, n=n, steps=steps, seed=seed, batch=batch, progress=_Silent()
+        teacher, student, subjects, n=n, steps=steps, seed=seed, batch=batch, progress=Silent()
     )
-
-
-class _Silent:
-    def advance(self, done: int, total: int, what: str) -> None: ...
 
 
 def _load(kind: str, name: str, data: str, settings: Mapping[str, object]) -> Any:
@@ -102,17 +118,4 @@ def _load(kind: str, name: str, data: str, settings: Mapping[str, object]) -> An
 
 def _settings(kind: str, name: str, settings: Mapping[str, object], registry: Registry) -> Any:
     cls = registry.config_class(kind, name) or NoSettings
-    return structure_trees([_tree(settings)], cls, registry)
-
-
-def _tree(settings: Mapping[str, object]) -> Tree:
-    """Arguments as TOML would have them: paths as text, tuples as lists; dotted keys nest."""
-    return nest((key, _plain(value)) for key, value in settings.items())
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return _tree(value)
-    return list(value) if isinstance(value, tuple) else value
+    return structure_trees([tree_of(settings)], cls, registry)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 
 from ardistill.config import EvalConfig, NoSettings, RunConfig, StudentWords, TeacherWords
+from ardistill.config.section import plain
 from ardistill.errors import ArdistillError, ConfigError, PluginError, WeightsError
+from ardistill.evaluation.metrics import Metrics
 from ardistill.plugins import Registry
 from ardistill.protocols import ARTeacher, Dataset, FeatureNetwork, Student, StudentSpec
 from ardistill.records import MethodOffer, StudentOffer, TeacherOffer
@@ -31,6 +34,7 @@ class Parts:
     network: FeatureNetwork
     device: torch.device
     own_features: FeatureNetwork | None = None
+    metrics: Metrics = attrs.field(factory=Metrics)
 
 
 @attrs.frozen(eq=False)
@@ -117,7 +121,14 @@ def judged(models: Models, config: TeacherWords, judging: EvalConfig, registry: 
             own = _network(dataset.features, dataset, None, registry, models.device)
         except WeightsError:  # a method that needs it says so itself
             own = None
-    return Parts(dataset, teacher, network, models.device, own)
+    return Parts(dataset, teacher, network, models.device, own, _metrics(judging, registry))
+
+
+def _metrics(judging: EvalConfig, registry: Registry) -> Metrics:
+    """The further figures that are asked for. Raises PluginError where one can't be loaded."""
+    chosen = {section.name: section.settings for section in judging.metrics.chosen}
+    makers = {name: partial(registry.load("metric", name), settings) for name, settings in chosen.items()}
+    return Metrics(makers, {name: plain(settings) for name, settings in chosen.items()})
 
 
 def _network(

@@ -1,5 +1,6 @@
 """Looking at the student while it trains: a few figures now and then, and the best student kept."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ardistill.launch.candidates import of_student
 from ardistill.launch.folder import BEST
 from ardistill.launch.judging import Bench
 from ardistill.launch.parts import save_student
-from ardistill.protocols import DistillMethod, Progress
+from ardistill.protocols import DistillMethod, Progress, StudentSpec
 from ardistill.schedules import Schedule
 from ardistill.training.journal import Journal
 from ardistill.weights import read_weights
@@ -32,10 +33,13 @@ class Watch:
 
     bench: Bench
     method: DistillMethod
+    spec: StudentSpec
     plan: Schedule
     folder: Path
     journal: Journal
     progress: Progress
+    told: Callable[[int, Mapping[str, float]], None] = lambda *_: None
+    """Called with the images and the figures."""
     _judge: Judge | None = None
 
     def __call__(self, images: int, seconds: float) -> None:
@@ -46,14 +50,16 @@ class Watch:
         assert isinstance(student, torch.nn.Module)
         candidate = of_student(self.bench.judging.name, self.plan, student, self.bench.parts.teacher)
         row = self._judge.judged(candidate, "watch").row
-        self.journal.record(PHASE, images, {**_told(row), "seconds": seconds})
+        self.journal.record(PHASE, images, {**figures_of(row), "seconds": seconds})
+        self.told(images, figures_of(row))
         best = best_so_far(self.folder)
         if best is None or row.fid < best["fid"]:
             about = {"best": {"images": images, "fid": row.fid, "n": row.protocol.n}}
-            save_student(self.folder / BEST, student, self.method.student_spec, about)
+            save_student(self.folder / BEST, student, self.spec, about)
 
 
-def _told(row: Row) -> dict[str, float]:
+def figures_of(row: Row) -> dict[str, float]:
+    """What was measured of a student."""
     figures = {name: getattr(row, name) for name in _FIGURES}
     return {name: value for name, value in figures.items() if value is not None}
 

@@ -2,12 +2,14 @@
 
 A checkpoint is a folder of safetensors and JSON: modules.safetensors (every module of the method), optimisers
 .safetensors (those of the current phase), state.json (where training stands), manifest.json (the size and sha256 of the
-others). One that is not what its manifest says is put into damaged/, and never deleted.
+others). Of sharded states each process writes its own, modules-00001-of-00008.safetensors and so on. One that is not
+what its manifest says is put into damaged/, and never deleted.
 """
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,7 @@ from attrs.validators import ge
 from torch import nn
 
 from ardistill.errors import RunFolderError
-from ardistill.training.checkpoints import names, writing
+from ardistill.training.checkpoints import names, together, writing
 from ardistill.training.checkpoints.background import Background
 from ardistill.training.checkpoints.copying import Copies, Tensors, affordable
 from ardistill.training.checkpoints.manifest import MODULES, OPTIMISERS, Position, State, whole
@@ -29,10 +31,12 @@ from ardistill.training.checkpoints.states import (
     unflatten,
 )
 from ardistill.training.optimise import Optimiser
+from ardistill.training.world import World
 from ardistill.wording import listed
 
 __all__ = ["Checkpoints", "Position", "flatten", "restore", "restore_optimisers", "unflatten"]
 
+_log = logging.getLogger("ardistill")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -65,6 +69,27 @@ class Checkpoints:
         else:
             self._write(state, tensors)
 
+    def save_together(
+        self,
+        position: Position,
+        modules: Mapping[str, nn.Module],
+        optimisers: Mapping[str, Optimiser],
+        world: World,
+    ) -> None:
+        """Saves sharded states; every process calls it, and goes on when all is committed.
+
+        Raises RunFolderError in a process that can't write, and OtherProcessError in the others.
+        """
+        if self.asynchronous and world.first:
+            self.asynchronous = False  # it is told once
+            _log.warning(
+                "sharded weights are saved at once: checkpoint.asynchronous=true is for train.parallel=ddp"
+            )
+        tensors: Tensors = {MODULES: flatten(modules), OPTIMISERS: flatten_optimisers(optimisers)}
+        with self._told():
+            together.write(self.folder, State(position, self.fingerprint), tensors, world)
+            world.by_first(lambda: writing.prune(self.folder, self.keep, self.permanent))
+
     def wait(self) -> None:
         """Returns when no save is under way. Raises RunFolderError, once, where it could not be written."""
         self._background.wait()
@@ -83,12 +108,18 @@ class Checkpoints:
         except RunFolderError as failed:
             if error is None:
                 raise
-            logging.getLogger("ardistill").warning("%s", failed)
+            _log.warning("%s", failed)
 
     def _write(self, state: State, tensors: Tensors) -> None:
-        try:
+        with self._told():
             writing.write(self.folder, state, tensors)
             writing.prune(self.folder, self.keep, self.permanent)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the system refuses is one sentence."""
+        try:
+            yield
         except OSError as error:
             mend = "make room" if error.errno in _FULL else "let it be written to"
             raise RunFolderError(

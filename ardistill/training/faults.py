@@ -9,6 +9,10 @@ class TrainingError(ArdistillError):
     exit_code = 3
 
 
+class LossError(TrainingError):
+    """A loss is not finite."""
+
+
 class WorldError(ArdistillError):
     """The processes can't go on together, e.g. because one of them is gone."""
 

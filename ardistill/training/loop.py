@@ -3,10 +3,12 @@
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import attrs
 import torch
+from torch import Tensor
 
 from ardistill.protocols import DistillMethod, Phase, Progress
 from ardistill.training.blocks import prepare_blocks
@@ -15,6 +17,8 @@ from ardistill.training.faults import Interrupted, TrainingError, WorldError
 from ardistill.training.journal import Journal, Means
 from ardistill.training.optimise import Optimiser
 from ardistill.training.precision import LossScale
+from ardistill.training.prefetch import Prefetch
+from ardistill.training.sharding import shard
 from ardistill.training.signals import Signals, name_of
 from ardistill.training.step import Engine, Step
 
@@ -51,17 +55,29 @@ class Trainer:
     on_checkpoint: Callable[[int], None] = lambda _: None
     watch: Callable[[int, float], None] = lambda *_: None
     watch_every: int = 0
+    on_step: Callable[[str, int, Mapping[str, Tensor]], None] = lambda *_: None
+    """Called after each update with its phase, the run's images and what there is to log."""
+    showing: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered by every process around what the first one does in `on_checkpoint` and in `watch`."""
     engine: Engine = attrs.field(factory=Engine)
     _signals: Signals = attrs.field(factory=Signals, init=False)
+    _prefetch: Prefetch = attrs.field(
+        default=attrs.Factory(
+            lambda self: Prefetch(self.device, wanted=self.engine.prefetch), takes_self=True
+        ),
+        init=False,
+    )
 
     def run(self) -> Mapping[str, float]:
         """Returns the seconds each phase took, over all sessions of the run."""
         phases = self.method.phases()
         self.engine.check(phases)
-        with self.checkpoints, self._signals:
+        with self.checkpoints, self._signals, self._prefetch:
             found = self._found()
             seconds: dict[str, float] = {}
             total, first = 0, 0
+            if self.engine.sharded:
+                shard(self.method.modules, self.engine.world)
             if found is not None:
                 path, position = found
                 restore(path, self.method.modules)
@@ -96,10 +112,11 @@ class Trainer:
         prepare_blocks(networks, compile=self.engine.compile, checkpointing=self.engine.checkpointing)
 
     def _optimiser(self, phase: Phase, role: str) -> Optimiser:
-        return Optimiser(phase.roles[role], LossScale() if self.engine.precision == "fp16" else None)
+        scale = LossScale() if self.engine.precision == "fp16" else None
+        return Optimiser(phase.roles[role], scale, self.engine.world)
 
     def _train(self, phase: Phase, position: Position, optimisers: Mapping[str, Optimiser]) -> Position:
-        step = Step(self.engine, self.method.modules, self.seed, self.device)
+        step = Step(self.engine, self.method.modules, self.seed, self.device, self._prefetch)
         spent, began = position.seconds.get(phase.name, 0.0), time.perf_counter()
         base, saved = position.total_images - position.images, position.images
         record_every = max(1, phase.images // _RECORDS_PER_PHASE)
@@ -118,10 +135,12 @@ class Trainer:
 
         while images < phase.images:
             role = phase.role(update)
-            values, signal = step(phase, role, optimisers[role], images, self._signals)
+            then = phase.role(update + 1) if images + phase.batch < phase.images else ""
+            values, signal = step(phase, role, optimisers[role], images, self._signals, then)
             running.add(role, values)
             before, images, update = images, images + phase.batch, update + 1
             finished = images >= phase.images
+            self.on_step(phase.name, base + images, values)
             if self.journal and (finished or images // record_every > before // record_every):
                 self.journal.record(phase.name, base + images, running.take())
             self.progress.advance(min(images, phase.images), phase.images, phase.name)
@@ -142,17 +161,18 @@ class Trainer:
     def _watch(self, images: int, seconds: float) -> float:
         """Returns the seconds it took."""
         paused = time.perf_counter()
-        with self._signals.suspended():
+        with self.showing(), self._signals.suspended():
             self.engine.world.by_first(lambda: self.watch(images, seconds))
         return time.perf_counter() - paused
 
     def _save(self, here: Callable[[], Position], optimisers: Mapping[str, Optimiser]) -> None:
-        def save() -> None:
-            position = here()
-            self.checkpoints.save(position, self.method.modules, optimisers)
-            self.on_checkpoint(position.total_images)
-
-        self.engine.world.by_first(save)
+        position, modules, world = here(), self.method.modules, self.engine.world
+        if self.engine.sharded:
+            self.checkpoints.save_together(position, modules, optimisers, world)
+        else:
+            world.by_first(lambda: self.checkpoints.save(position, modules, optimisers))
+        with self.showing():
+            world.by_first(lambda: self.on_checkpoint(position.total_images))
 
     def _leave(self, signal: int, images: int) -> None:
         """Raises Interrupted, once everything is on the disk."""

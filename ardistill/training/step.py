@@ -2,14 +2,16 @@
 
 Why not DistributedDataParallel: it hooks into the forward pass of a whole module, and methods call parts of theirs
 (a trunk, a head), train one role at a time, and use a role's module where it is not trained. Here every process adds
-up the gradients of its micro-batches, and one explicit sum over the processes follows the last of them.
+up the gradients of its micro-batches, and one explicit sum over the processes follows the last of them; those of
+sharded blocks are summed by FSDP2 on the way back (`sharding`).
 
 Losses are means over images, so that a process's share counts by its images, and what they are divided by else is the
 whole update's (`Draw.update`): one process, several, and micro-batches give the same gradient up to rounding.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from itertools import zip_longest
 
 import attrs
 import torch
@@ -18,9 +20,12 @@ from torch import Tensor, nn
 from ardistill.errors import ConfigError
 from ardistill.noise import Draw
 from ardistill.protocols import Phase
-from ardistill.training.faults import OtherProcessError, TrainingError, WorldError
+from ardistill.training.faults import LossError, OtherProcessError, TrainingError, WorldError
 from ardistill.training.optimise import Optimiser, training_only
 from ardistill.training.precision import Precision, computing
+from ardistill.training.prefetch import Prefetch
+from ardistill.training.sharding import Parallel, check_torch
+from ardistill.training.shards import is_shard
 from ardistill.training.signals import Signals
 from ardistill.training.world import World
 
@@ -35,9 +40,18 @@ class Engine:
     """Images at once; 0 is a process's whole share of the batch."""
     compile: bool = False
     checkpointing: bool = False
+    prefetch: bool = True
+    parallel: Parallel = "ddp"
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each of several processes holds a part of the weights; one alone holds them all."""
+        return self.parallel == "fsdp" and self.world.size > 1
 
     def check(self, phases: Sequence[Phase]) -> None:
-        """Raises ConfigError where a phase's batch can't be shared out."""
+        """Raises ConfigError where a phase's batch can't be shared out, or torch is too old to shard weights."""
+        if self.parallel == "fsdp":
+            check_torch()
         for phase in phases:
             if phase.batch % self.world.size:
                 raise ConfigError(
@@ -60,61 +74,103 @@ class Step:
     modules: Mapping[str, nn.Module]
     seed: int
     device: torch.device
+    prefetch: Prefetch = attrs.field(factory=Prefetch)
 
     def __call__(
-        self, phase: Phase, role: str, optimiser: Optimiser, images: int, signals: Signals
+        self, phase: Phase, role: str, optimiser: Optimiser, images: int, signals: Signals, then: str = ""
     ) -> tuple[dict[str, Tensor], int]:
         """One update from the phase's image `images` on: what to log, and the signal that any process has met.
 
-        Raises, in every process and before a weight moves, where one of them can't go on.
+        `then` is the role of the next update, where it is known. Raises, in every process and before a weight moves,
+        where one of them can't go on.
         """
         world, where = self.engine.world, f"of role {role} in phase {phase.name} at image {images}"
         with training_only(phase.roles[role].module, self.modules):
             try:
-                losses = self._gradients(phase, role, optimiser, images)
+                with world.meeting() if self.engine.sharded else nullcontext():
+                    losses = self._gradients(phase, role, optimiser, images, then)
+            except WorldError:
+                optimiser.forget()
+                raise
             except BaseException as error:
                 optimiser.forget()
                 world.fail()
-                if isinstance(error, Exception):  # whoever presses Ctrl-C twice does not want to wait
+                # Where weights are sharded, the others may stand in the middle of a block, and can't be met: they
+                # learn of it as soon as this process is gone. Whoever presses Ctrl-C twice does not want to wait.
+                if isinstance(error, Exception) and not self.engine.sharded:
                     with suppress(WorldError):
                         self._agreed(optimiser, signals, failed=True)
                 if isinstance(error, torch.OutOfMemoryError):
                     raise TrainingError(self._too_large(phase, where)) from error
+                if self.engine.sharded and isinstance(error, RuntimeError) and "DTensor" in str(error):
+                    raise TrainingError(
+                        f"the losses {where} use the weights of a block without calling the block, and sharded ones "
+                        "are only there while it is called; give train.parallel=ddp"
+                    ) from error
                 raise
             signal = self._agreed(optimiser, signals)
-            gradients = [each.grad for each in optimiser.parameters if each.grad is not None]
-            world.add_up([*gradients, *losses.values()])
+            grads = [each.grad for each in optimiser.parameters if each.grad is not None]
+            whole = [each for each in grads if not is_shard(each)]  # shards hold the sum already
+            own, updates = torch.stack(list(losses.values())), optimiser.updates
+            world.add_up([*whole, *losses.values()])
             try:
-                norm = optimiser.step(images, phase.images)
+                norm = optimiser.step(images, phase.images, losses)
+            except LossError as error:
+                optimiser.forget()
+                raise TrainingError(
+                    f"the loss {self._not_finite(own, losses)} of role {role} is not finite in phase {phase.name} at "
+                    f"image {images}; no weight moved: lower the learning rate, or look at the teacher"
+                ) from error
             except TrainingError as error:
                 optimiser.forget()
                 raise TrainingError(f"{error} {where}; no weight moved: lower the learning rate") from error
             except torch.OutOfMemoryError as error:
                 raise TrainingError(self._too_large(phase, where)) from error
-        if optimiser.scale is not None and not torch.isfinite(norm):  # the update was left out
+        if optimiser.updates == updates:  # a float16 gradient overflowed, and the update was left out
             return losses, signal
         return {**losses, "gradient_norm": norm}, signal
 
-    def _gradients(self, phase: Phase, role: str, optimiser: Optimiser, images: int) -> dict[str, Tensor]:
+    def _gradients(
+        self, phase: Phase, role: str, optimiser: Optimiser, images: int, then: str
+    ) -> dict[str, Tensor]:
         """Adds up the gradients of this process's images; returns its part of the batch's losses, as 0-d tensors."""
         sums: dict[str, Tensor] = {}
-        for first, count in self.engine.shares(phase, images):
-            draw = Draw(self.seed, f"train/{phase.name}", first, count, self.device, of=(images, phase.batch))
+        for draw in self._draws(phase, role, images, then):
             with computing(self.engine.precision, self.device):
                 losses = phase.losses(role, draw)
             total = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                bad = ", ".join(name for name, value in losses.items() if not torch.isfinite(value))
-                raise TrainingError(
-                    f"the loss {bad} of role {role} is not finite in phase {phase.name} at image {images}; "
-                    "no weight moved: lower the learning rate, or look at the teacher"
-                )
+            share = len(draw) / phase.batch
             scale = optimiser.scale.factor if optimiser.scale is not None else 1.0
-            (total * (scale * count / phase.batch)).backward()  # type: ignore[no-untyped-call]
+            (total * (scale * share)).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
-                part = value.detach().float() * (count / phase.batch)
+                part = value.detach().float() * share
                 sums[name] = sums[name] + part if name in sums else part
         return sums
+
+    def _draws(self, phase: Phase, role: str, images: int, then: str) -> Iterator[Draw]:
+        """Of the process's micro-batches; while one is used, the numbers of the next are made."""
+
+        def of(role: str, images: int) -> list[tuple[str, Draw]]:
+            stream, whole = f"train/{phase.name}", (images, phase.batch)
+            shares = self.engine.shares(phase, images)
+            return [(role, Draw(self.seed, stream, *share, self.device, whole)) for share in shares]
+
+        turns = of(role, images)
+        later = of(then, images + phase.batch)[:1] if then else []
+        for (_, draw), following in zip_longest(turns, [*turns[1:], *later]):
+            yield self.prefetch.ready(role, draw, following)
+
+    def _not_finite(self, own: Tensor, losses: Mapping[str, Tensor]) -> str:
+        """The loss terms that are not, by this process's `own` values of them.
+
+        Raises OtherProcessError where they are another's alone.
+        """
+        bad = [name for name, finite in zip(losses, own.isfinite().tolist(), strict=True) if not finite]
+        if not any(self.engine.world.agree([len(bad)])):  # together they are too large
+            bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+        if not bad:
+            raise OtherProcessError("another process failed, and says itself why")
+        return ", ".join(bad)
 
     def _agreed(self, optimiser: Optimiser, signals: Signals, *, failed: bool = False) -> int:
         """Meets the other processes: all come through or none does. A weight that only some have reached is filled.

@@ -6,7 +6,7 @@ saving, judging), which may take hours, the others look into the group's store n
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from typing import TypeVar
@@ -26,6 +26,8 @@ TIMEOUT = timedelta(minutes=10)
 _BUCKET = 25_000_000
 """Numbers that are summed at once, 100 MB of float32."""
 _FAILED = "failed"
+_GLOO = "third_party/gloo"
+"""In what gloo says of a connection that is gone: a plain RuntimeError with the place in its source."""
 
 
 @attrs.frozen(eq=False)
@@ -67,11 +69,23 @@ class World:
                 tensor.copy_(part.view_as(tensor))
 
     def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
-        try:
+        with self.meeting(sure=True):
             dist.all_reduce(tensor, operation)
+
+    @contextmanager
+    def meeting(self, *, sure: bool = False) -> Iterator[None]:
+        """Around work in which torch meets the other processes, forward and back through sharded weights.
+
+        Raises OtherProcessError where another process said that it failed, and WorldError where one is gone. Unless it
+        is `sure` that every RuntimeError comes of that, those that do not say so stay what they are.
+        """
+        try:
+            yield
         except RuntimeError as error:  # which c10d's own errors are
             with suppress(dist.DistError):  # the store may be gone as well
                 self.check()
+            if not (sure or isinstance(error, dist.DistError) or _GLOO in str(error)):
+                raise
             raise WorldError(
                 "another process is gone, or has not answered for "
                 f"{TIMEOUT.total_seconds() / 60:.0f} minutes; go on with: run resume=DIR"
@@ -104,6 +118,17 @@ class World:
             return text
         self._wait(turn)
         return str(self._store.get(turn), "utf-8")
+
+    def gathered(self, text: str) -> list[str]:
+        """Every process's text, in the first process; none in the others. All are waited for in an agreement."""
+        if self._store is None:
+            return [text]
+        turn = f"gathered/{next(self._turns)}"
+        self._store.set(f"{turn}/{self.rank}", text)
+        self.agree([0])
+        if not self.first:
+            return []
+        return [str(self._store.get(f"{turn}/{rank}"), "utf-8") for rank in range(self.size)]
 
     def fail(self) -> None:
         """Tells those who wait that this process will not come."""

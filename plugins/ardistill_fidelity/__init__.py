@@ -7,7 +7,7 @@ them; nothing is downloaded here, and nothing is unpickled.
 from collections.abc import Iterator
 
 from ardistill.hookspecs import hookimpl
-from ardistill.records import FeaturesOffer
+from ardistill.records import FeaturesOffer, MetricOffer
 
 ardistill_api = 1
 
@@ -49,3 +49,13 @@ def ardistill_features() -> Iterator[FeaturesOffer]:
             summary=f"the image encoder of OpenAI's CLIP {model}: {n_features} features, no classes",
             target=f"ardistill_fidelity.clip:{model.replace('-', '_')}",
         )
+
+
+@hookimpl
+def ardistill_metrics() -> Iterator[MetricOffer]:
+    yield MetricOffer(
+        name="diversity",
+        summary="how far apart images of one class are, in the feature network's eyes",
+        target="ardistill_fidelity.diversity:Diversity",
+        config="ardistill_fidelity.config:DiversityConfig",
+    )

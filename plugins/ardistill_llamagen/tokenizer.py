@@ -94,7 +94,7 @@ class LlamaGenTokenizer(nn.Module):
     def map(self, latents_BLC: Tensor) -> Tensor:
         """(B, L, C) -> (B, C, h, w)."""
         side = self.config.side
-        return latents_BLC.transpose(1, 2).reshape(len(latents_BLC), -1, side, side)
+        return latents_BLC.transpose(1, 2).reshape(latents_BLC.shape[0], -1, side, side)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, C, h, w), what the quantizer sees, not normalised."""

@@ -113,7 +113,7 @@ class AdaLNBlock(nn.Module):
 
         `between_BLD` is added to the stream between attention and feed-forward.
         """
-        six_B16D = cond + self.ada_gss if self.shared else self.ada_lin(cond).view(len(cond), 1, 6, -1)
+        six_B16D = cond + self.ada_gss if self.shared else self.ada_lin(cond).view(cond.shape[0], 1, 6, -1)
         gamma1, gamma2, scale1, scale2, shift1, shift2 = six_B16D.unbind(2)
         h_BLD = self.attn(modulate(x_BLD, scale1, shift1, self.eps), mask_LL, cache)
         x_BLD = torch.addcmul(x_BLD, h_BLD, gamma1)

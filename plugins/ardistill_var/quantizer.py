@@ -122,4 +122,4 @@ def _rows(f_RCHW: Tensor) -> Tensor:
 
 def _maps(f_RNC: Tensor) -> Tensor:
     side = round(f_RNC.shape[1] ** 0.5)
-    return f_RNC.transpose(1, 2).reshape(len(f_RNC), -1, side, side)
+    return f_RNC.transpose(1, 2).reshape(f_RNC.shape[0], -1, side, side)

@@ -80,7 +80,7 @@ class ScalePyramid(nn.Module):
         """What a scale's tokens add to f_hat: phi(up(z)), (R, N, C)."""
         z_RNC = self.up(z_RnC, scale)
         side = self.patch_nums[-1]
-        h_RCHW = z_RNC.transpose(1, 2).reshape(len(z_RNC), -1, side, side)
+        h_RCHW = z_RNC.transpose(1, 2).reshape(z_RNC.shape[0], -1, side, side)
         weight_CC33, bias_C = phi(scale)
         return F.conv2d(h_RCHW, weight_CC33, bias_C, padding=1).flatten(2).transpose(1, 2)
 
@@ -96,7 +96,7 @@ class ScalePyramid(nn.Module):
 
     def by_panel(self, x_BL: Tensor) -> Tensor:
         """(B, L, ...) -> (R, l, ...): each panel's tokens, scale by scale; so for the first scales alone."""
-        B, panels = len(x_BL), self.panels
+        B, panels = x_BL.shape[0], self.panels
         if panels == 1:
             return x_BL
         scales = torch.split(x_BL, self._whole_scales(x_BL.shape[1]), dim=1)
@@ -111,7 +111,7 @@ class ScalePyramid(nn.Module):
 
     def side_by_side(self, x_Rn: Tensor) -> Tensor:
         """(R, n, ...) -> (B, P*n, ...): a step of all panels."""
-        return x_Rn.reshape(len(x_Rn) // self.panels, self.panels * x_Rn.shape[1], *x_Rn.shape[2:])
+        return x_Rn.reshape(x_Rn.shape[0] // self.panels, self.panels * x_Rn.shape[1], *x_Rn.shape[2:])
 
     def _whole_scales(self, length: int) -> list[int]:
         """The tokens of as many first scales, all panels', as make `length` together."""

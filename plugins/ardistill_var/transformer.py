@@ -80,7 +80,7 @@ class VARBody(nn.Module):
         """All blocks; each extends its cache and adds its `between` where there are any, one a block."""
         cond = self.shared_ada_lin(cond_BD)
         if self.config.shared_aln:
-            cond = cond.view(len(cond_BD), 1, 6, -1)
+            cond = cond.view(cond_BD.shape[0], 1, 6, -1)
         nothing = [None] * len(self.blocks)
         for block, cache, between_BnD in zip(self.blocks, caches or nothing, between or nothing, strict=True):
             x_BnD = block(x_BnD, cond, mask, cache, between_BnD)

@@ -50,7 +50,7 @@ class TamingVQGAN(nn.Module):
     def decode(self, latents_BLC: Tensor) -> Tensor:
         """(B, L, C) -> images (B, channels, H, W), clamped to [-1, 1]; differentiable in the latents."""
         side = self.config.latent_side
-        z_BChw = latents_BLC.transpose(1, 2).reshape(len(latents_BLC), -1, side, side)
+        z_BChw = latents_BLC.transpose(1, 2).reshape(latents_BLC.shape[0], -1, side, side)
         return self.images(z_BChw).clamp(-1.0, 1.0)
 
     def features(self, images_BCHW: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ EVAL = [
     "steps",
     "baselines",
     "kid_subsets",
+    "metrics",
     "every",
     "every_n",
     "ppl",
@@ -69,6 +70,7 @@ def test_keys_of_a_run() -> None:
         "checkpoint",
         "train",
         "launcher",
+        "callbacks",
         "seed",
         "out",
         "quick",
@@ -77,7 +79,14 @@ def test_keys_of_a_run() -> None:
     assert keys(PathLengthConfig) == ["n", "epsilon", "net", "weights"]
     assert keys(SpeedConfig) == ["batches", "largest", "compile", "repeats"]
     assert keys(CheckpointConfig) == ["every", "keep", "permanent", "asynchronous"]
-    assert keys(TrainConfig) == ["precision", "compile", "checkpointing", "micro_batch"]
+    assert keys(TrainConfig) == [
+        "parallel",
+        "precision",
+        "compile",
+        "checkpointing",
+        "micro_batch",
+        "prefetch",
+    ]
 
 
 def test_keys_of_a_sample() -> None:
@@ -113,7 +122,15 @@ def test_keys_of_a_collection() -> None:
 
 
 def test_the_librarys_front_door() -> None:
-    assert ardistill.__all__ == ["__version__", "draw", "load_student", "load_teacher", "load_tokenizer"]
+    assert ardistill.__all__ == [
+        "__version__",
+        "distill",
+        "draw",
+        "load_dataset",
+        "load_student",
+        "load_teacher",
+        "load_tokenizer",
+    ]
 
 
 def test_what_plugins_can_bring() -> None:
@@ -126,6 +143,8 @@ def test_what_plugins_can_bring() -> None:
         "method",
         "dataset",
         "features",
+        "metric",
+        "callback",
         "recipe",
     )
     assert list(HOOKS) == [
@@ -136,6 +155,8 @@ def test_what_plugins_can_bring() -> None:
         "ardistill_methods",
         "ardistill_datasets",
         "ardistill_features",
+        "ardistill_metrics",
+        "ardistill_callbacks",
         "ardistill_recipes",
     ]
     assert [offer.kind for offer in HOOKS.values()] == list(KINDS)

@@ -100,9 +100,22 @@ def test_docs_are_reached_from_the_readme():
 
 
 def test_docs_on_python_name_what_the_package_has():
-    page = (ROOT / "docs" / "checkpoints.md").read_text()
-    names = set(re.findall(r"ardistill\.(\w+)\(", page))
-    assert {"load_teacher", "load_student", "load_tokenizer", "draw"} == names <= set(ardistill.__all__)
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("checkpoints.md", "python.md"))
+    names = set(re.findall(r"ardistill\.(\w+)\(", pages)) | set(re.findall(r"`(\w+)\(", pages))
+    known = set(ardistill.__all__) - {"__version__"}
+    assert {name for name in names if hasattr(ardistill, name)} | {"load_dataset"} == known
+    assert "`load_dataset`" in pages
+
+
+@pytest.mark.slow
+def test_docs_on_python_run_as_they_stand(tmp_path):
+    """Both blocks of the page, one after the other, in one folder."""
+    page = (ROOT / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks) + "\nassert images.shape == (8, 3, 16, 16)\n")
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "zero.png").is_file()
 
 
 def run(words, **environment):

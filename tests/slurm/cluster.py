@@ -226,6 +226,20 @@ class Cluster:
             self.run("scontrol", "update", "nodename=localhost", "state=resume")
         self._until(lambda: self.node() == "idle", time.monotonic() + 60, "the node did not become idle")
 
+    @contextlib.contextmanager
+    def without(self, setting: str):
+        """Slurm without a line of its configuration."""
+        conf = Path(self.env["SLURM_CONF"])
+        usual = conf.read_text()
+        assert f"\n{setting}\n" in usual
+        try:
+            conf.write_text(usual.replace(f"\n{setting}\n", "\n"))
+            self.run("scontrol", "reconfigure")
+            yield
+        finally:
+            conf.write_text(usual)
+            self.run("scontrol", "reconfigure")
+
     def close(self) -> None:
         """Kills the daemons and whatever is left of their jobs, and removes the folder. May be called twice."""
         deadline = time.monotonic() + 10

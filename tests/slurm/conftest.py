@@ -1,5 +1,6 @@
 """One Slurm for the whole run, empty at the start of each test."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def cluster(started):
 def inside(cluster, monkeypatch):
     """The Slurm, with this process among its users, for libraries that call its clients themselves. Jobs can import
     `tests`, wherever they start."""
-    for name, value in (cluster.env | {"PYTHONPATH": str(ROOT)}).items():
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    for name, value in (cluster.env | {"PYTHONPATH": path}).items():
         monkeypatch.setenv(name, value)
     return cluster

@@ -5,16 +5,20 @@ import math
 import attrs
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from ardistill.config import load
 from ardistill.config.training import TrainConfig
 from ardistill.launch.distil import Job
 from ardistill.plugins import discover
+from ardistill.protocols import Role
 from ardistill.training.blocks import blocks, prepare_blocks
 from ardistill.training.faults import TrainingError
 from ardistill.training.optimise import Optimiser
 from ardistill.training.precision import LossScale
+from ardistill.training.prefetch import Prefetch
 from ardistill.training.signals import Signals
 from ardistill.training.step import Engine, Step
 from tests.training.toy import Silent, Toy, train, weights
@@ -40,13 +44,15 @@ def first_losses(request, tmp_path_factory):
         phases = {name: phase for phase in job.method.phases()[::-1] for name in phase.roles}
         networks = [role.module for phase in phases.values() for role in phase.roles.values()]
         prepare_blocks(networks, compile=engine.compile, checkpointing=engine.checkpointing)
-        step, told = Step(engine, job.method.modules, 0, torch.device("cpu")), []
+        cpu, told = torch.device("cpu"), []
+        step = Step(engine, job.method.modules, 0, cpu, Prefetch(cpu, wanted=engine.prefetch))
         for name, phase in phases.items():
             phase.begin()
             optimiser = Optimiser(phase.roles[name], LossScale() if engine.precision == "fp16" else None)
-            for update in range(3):
-                values, _ = step(phase, name, optimiser, update * phase.batch, Signals())
-                told.append({key: float(value) for key, value in values.items()})
+            with step.prefetch:
+                for update in range(3):
+                    values, _ = step(phase, name, optimiser, update * phase.batch, Signals(), then=name)
+                    told.append({key: float(value) for key, value in values.items()})
         return told
 
     return losses, losses(Engine())
@@ -58,12 +64,25 @@ def first_losses(request, tmp_path_factory):
     [
         (Engine(checkpointing=True), 0.0),
         (Engine(micro_batch=16), 0.0),
+        (Engine(micro_batch=5), 1e-5),
+        (Engine(prefetch=False), 0.0),
+        (Engine(micro_batch=5, prefetch=False), 1e-5),
         (Engine(precision="bf16"), 0.03),
         (Engine(precision="fp16"), 0.01),
         pytest.param(Engine(compile=True), 1e-4, marks=pytest.mark.slow),
         pytest.param(Engine(compile=True, checkpointing=True), 1e-4, marks=pytest.mark.slow),
     ],
-    ids=["checkpointing", "micro_batch", "bf16", "fp16", "compile", "compile+checkpointing"],
+    ids=[
+        "checkpointing",
+        "micro_batch=batch",
+        "micro_batch",
+        "no prefetch",
+        "micro_batch, no prefetch",
+        "bf16",
+        "fp16",
+        "compile",
+        "compile+checkpointing",
+    ],
 )
 def test_the_first_losses_stay_what_they_were(first_losses, engine, tolerance):
     """Relative; 0 is bit for bit."""
@@ -73,6 +92,30 @@ def test_the_first_losses_stay_what_they_were(first_losses, engine, tolerance):
         for name in theirs:
             allowed = 10 * tolerance if name == "gradient_norm" else tolerance
             assert ours[name] == pytest.approx(theirs[name], rel=allowed, abs=0), name
+
+
+@given(
+    sizes=st.lists(st.integers(-30, 30), min_size=2, max_size=2),
+    clip=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=30)
+def test_a_step_is_torchs_clipping_and_its_plain_adamw(sizes, clip, seed):
+    """Ours takes one norm for clipping and the log, and AdamW fused: equal to 1e-5, whatever the gradients."""
+    rng = torch.Generator().manual_seed(seed)
+    ours, theirs = (nn.ParameterList([torch.ones(3, 2), torch.ones(5)]) for _ in range(2))
+    role = Role(ours, lr=0.1, betas=(0.8, 0.9), weight_decay=0.2, clip=clip, decay=1.0)
+    optimiser = Optimiser(role)
+    adam = torch.optim.AdamW(theirs, lr=0.1, betas=(0.8, 0.9), weight_decay=0.2, foreach=False, fused=False)
+    for update in range(3):
+        for one, other, size in zip(ours, theirs, sizes, strict=True):
+            one.grad = torch.randn(one.shape, generator=rng) * 2.0**size
+            other.grad = one.grad.clone()
+        norm = nn.utils.clip_grad_norm_(theirs, clip)
+        adam.step()
+        torch.testing.assert_close(optimiser.step(update, 3), norm, rtol=1e-6, atol=0)
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_the_words_are_those_of_the_engine():

@@ -6,7 +6,7 @@ import attrs
 
 from ardistill.evaluation.page.scales import number
 from ardistill.evaluation.report import Row
-from ardistill.evaluation.tables.table import COLUMNS, RARE
+from ardistill.evaluation.tables.table import COLUMNS, RARE, score
 
 MISSING = "–"
 LESS, MORE = "↓", "↑"
@@ -24,13 +24,20 @@ class Column:
     better: str = ""
     name: str = ""
 
+    further: bool = False
+    """Whether it is a metric of a plugin."""
+
+    def value(self, row: Row) -> float | None:
+        return number(row.more.get(self.field) if self.further else getattr(row, self.field))
+
     def cell(self, row: Row) -> str:
         """The figure without its unit."""
-        value = number(getattr(row, self.field))
-        return MISSING if value is None else _WRITE[self.field](value).rstrip("x")
+        value = self.value(row)
+        write = score if self.further else _WRITE[self.field]
+        return MISSING if value is None else write(value).rstrip("x")
 
     def found(self, rows: Sequence[Row]) -> bool:
-        return any(number(getattr(row, self.field)) is not None for row in rows)
+        return any(self.value(row) is not None for row in rows)
 
 
 @attrs.frozen
@@ -105,9 +112,17 @@ def groups_of(rows: Sequence[Row]) -> list[Group]:
         Group(
             group.heading, tuple(_of_subsets(column, rows) for column in group.columns if column.found(rows))
         )
-        for group in GROUPS
+        for group in (*GROUPS[:-1], _further(rows), GROUPS[-1])
     )
     return [group for group in kept if group.columns]
+
+
+def _further(rows: Sequence[Row]) -> Group:
+    """Figures of plugins' metrics, whose better way nobody tells."""
+    names = dict.fromkeys(name for row in rows for name in row.more)
+    return Group(
+        "further", tuple(Column(name, name, "by eval.metrics of a plugin", further=True) for name in names)
+    )
 
 
 def _of_subsets(column: Column, rows: Sequence[Row]) -> Column:

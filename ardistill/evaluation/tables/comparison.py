@@ -16,7 +16,7 @@ from ardistill.schedules import ONESTEP, skipped
 from ardistill.wording import shown
 
 TEACHER = "teacher"
-_NO_FIGURES = frozenset({"name", "protocol"})
+_NO_FIGURES = frozenset({"more", "name", "protocol"})
 """Of a row."""
 _ABSENT = "absent"
 _SAME_FID = 0.02
@@ -205,8 +205,11 @@ def _over(rows: Sequence[Row], name: str, over: Callable[[Sequence[float]], floa
         for field in fields
         if field not in _NO_FIGURES
     }
+    names = dict.fromkeys(name for row in rows for name in row.more)
+    further = {name: _one([row.more.get(name) for row in rows], over) for name in names}
+    more = {name: value for name, value in further.items() if value is not None}
     protocol = rows[0].protocol
-    return Row(name=name, protocol=protocol, **figures)  # type: ignore[arg-type]  # a mean of passes is a number too
+    return Row(name=name, protocol=protocol, more=more, **figures)  # type: ignore[arg-type]  # a mean of passes is a number too
 
 
 def _one(values: Sequence[float | None], over: Callable[[Sequence[float]], float]) -> float | None:

@@ -26,13 +26,13 @@ CAPTION = (
 )
 
 
-def _score(value: float) -> str:
+def score(value: float) -> str:
     """Five characters: 0.126, 12.59, 115.1."""
     return f"{value:.{3 if value < 10 else 2 if value < 100 else 1}f}"
 
 
 def _length(value: float) -> str:
-    return _score(value) if value < 1000 else f"{value:.0f}"
+    return score(value) if value < 1000 else f"{value:.0f}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -69,23 +69,29 @@ class _Column:
     """On a narrow terminal columns of the highest rank go first, those of 0 never."""
     means: str = ""
     """What the caption says of it."""
+    further: bool = False
+    """Whether it is a metric of a plugin."""
+
+    def value(self, row: Row) -> float | None:
+        found: float | None = row.more.get(self.field) if self.further else getattr(row, self.field)
+        return found
 
     def cell(self, row: Row) -> str:
-        value: float | None = getattr(row, self.field)
+        value = self.value(row)
         return MISSING if value is None else self.write(value)
 
     def found(self, rows: Sequence[Row]) -> bool:
-        return any(getattr(row, self.field) is not None for row in rows)
+        return any(self.value(row) is not None for row in rows)
 
 
 COLUMNS = (
     _Column("pass", "passes", "{:.0f}".format, 0),
-    _Column("FID", "fid", _score, 0),
+    _Column("FID", "fid", score, 0),
     _Column("gap %", "gap_real", "{:.1f}".format, 1),
-    _Column("test", "fid_test", _score, 11),
-    _Column("teach", "fid_teacher", _score, 3),
+    _Column("test", "fid_test", score, 11),
+    _Column("teach", "fid_teacher", score, 3),
     _Column("gap %", "gap_teacher", "{:.1f}".format, 6),
-    _Column("IS", "isc", _score, 8),
+    _Column("IS", "isc", score, 8),
     _Column("prec", "precision", "{:.2f}".format, 9),
     _Column("rec", "recall", "{:.2f}".format, 9),
     _Column("acc %", "accuracy", lambda share: f"{100 * share:.1f}", 5),
@@ -96,7 +102,7 @@ COLUMNS = (
     _Column("speed", "latency_speedup", "{:.1f}x".format, 2),
 )
 RARE = (
-    _Column("KID", "kid", lambda kid: _score(1000 * kid), 13, means="KID: times 1000"),
+    _Column("KID", "kid", lambda kid: score(1000 * kid), 13, means="KID: times 1000"),
     _Column(
         "TV",
         "tokens_tv",
@@ -109,6 +115,12 @@ RARE = (
 )
 """Shown where a row has them."""
 _BEFORE_RARE = 9
+
+
+def _further(rows: Sequence[Row]) -> list[_Column]:
+    """Those of plugins' metrics."""
+    names = dict.fromkeys(name for row in rows for name in row.more)
+    return [_Column(printable(name), name, score, 17, further=True) for name in names]
 
 
 @attrs.frozen
@@ -127,7 +139,7 @@ class _Drawn:
 
 def _drawn(rows: Sequence[Row], last: Sequence[str]) -> list[_Drawn]:
     """Every column; `last` is one more. A letter beside FID says by which protocol, where there are several."""
-    rare = [column for column in RARE if column.found(rows)]
+    rare = [*(column for column in RARE if column.found(rows)), *_further(rows)]
     letters = marks.letters(row.protocol.key for row in rows)
     made = []
     for column in (*COLUMNS[:_BEFORE_RARE], *rare, *COLUMNS[_BEFORE_RARE:]):

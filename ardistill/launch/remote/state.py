@@ -15,8 +15,9 @@ from ardistill.launch.remote.traces import Done, Failure, Launch
 from ardistill.wording import printable
 
 FINISHED, RUNNING, WAITING, STARTING = "finished", "running", "waiting", "starting"
-FAILED, INTERRUPTED, NOT_BEGUN, MISSING, UNKNOWN = "failed", "interrupted", "not begun", "missing", "unknown"
-TO_RESUME = frozenset({FAILED, INTERRUPTED, NOT_BEGUN, MISSING})
+FAILED, CANCELLED, INTERRUPTED, NOT_BEGUN = "failed", "cancelled", "interrupted", "not begun"
+MISSING, UNKNOWN = "missing", "unknown"
+TO_RESUME = frozenset({FAILED, CANCELLED, INTERRUPTED, NOT_BEGUN, MISSING})
 """States that only another submission changes."""
 _TAIL = 4096
 _LOOKS = 2
@@ -57,14 +58,30 @@ def _stands(run: Path, launch: Launch | None, queue: Mapping[str, Queued] | None
         return RUNNING, str(held)
     if launch is None:
         return _ended(run, INTERRUPTED if (run / LOCK).exists() else NOT_BEGUN, "")
+    return _handed_over(run, launch, queue)
+
+
+def _handed_over(run: Path, launch: Launch, queue: Mapping[str, Queued] | None) -> tuple[str, str]:
+    """Of a run that was handed over, and that no process holds."""
     found = _in_queue(launch, queue)
     if found is not None and found.live:
         waits = found.state != "RUNNING"
         return WAITING if waits else STARTING, f"{found.state.lower()}: {found.reason}" if waits else ""
     if launch.launcher == "slurm" and queue is None and not launch.ended:
         return UNKNOWN, "squeue does not answer"
+    if _cancelled(launch, found):
+        return CANCELLED, ""
     how = "is gone" if found is None else f"ended: {found.state.lower()}, {found.reason}"
     return _ended(run, FAILED, f"job {launch.job} {how}{_last_words(launch)}")
+
+
+def _cancelled(launch: Launch, found: Queued | None) -> bool:
+    """Of a job that is not going to run. One that the queue has forgotten before it wrote a line was cancelled: Slurm
+    keeps no record of an array's jobs that are cancelled while they wait.
+    """
+    if found is None:
+        return launch.launcher == "slurm" and not launch.log().exists()
+    return found.state == "CANCELLED"
 
 
 def _ended(run: Path, otherwise: str, note: str) -> tuple[str, str]:
@@ -84,13 +101,14 @@ def _in_queue(launch: Launch, queue: Mapping[str, Queued] | None) -> Queued | No
 
 
 def _last_words(launch: Launch) -> str:
-    """The last line of the job's log."""
+    """The last line of the job's log, srun's own after all others."""
     try:
         with launch.log().open("rb") as file:
             file.seek(max(0, launch.log().stat().st_size - _TAIL))
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
+    lines.sort(key=lambda line: not line.startswith("srun: "))
     return f"; its last words: {lines[-1]}" if lines else ""
 
 

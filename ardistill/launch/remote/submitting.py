@@ -4,6 +4,7 @@ import io
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,9 @@ from ardistill.errors import ArdistillError, ConfigError
 from ardistill.launch.lock import Holder
 from ardistill.launch.remote.traces import Launch
 from ardistill.wording import shown
+
+HELD = (signal.SIGUSR2, signal.SIGTERM)
+"""Signals that a task of Slurm's begins with held back."""
 
 
 class LaunchError(ArdistillError):
@@ -47,7 +51,7 @@ def submit(
     try:
         with redirect_stderr(told):
             if launcher.name == "slurm":
-                jobs = _slurm(launcher, folder, name).map_array(work, list(folders))
+                jobs = _slurm(launcher, folder, name, len(folders)).map_array(work, list(folders))
             else:
                 executor = _local(launcher, folder)
                 with _apart():
@@ -68,7 +72,7 @@ def notice(launcher: LauncherConfig) -> int:
     return max(1, min(launcher.notice, int(launcher.seconds / 2)))
 
 
-def _slurm(launcher: LauncherConfig, folder: Path, name: str) -> Any:
+def _slurm(launcher: LauncherConfig, folder: Path, name: str, n_jobs: int) -> Any:
     from submitit import SlurmExecutor
 
     words: dict[str, object] = {
@@ -86,16 +90,28 @@ def _slurm(launcher: LauncherConfig, folder: Path, name: str) -> Any:
         "constraint": launcher.constraint,
         "exclude": launcher.exclude,
         "setup": [launcher.setup] if launcher.setup else None,
-        "array_parallelism": launcher.parallel or None,
+        "array_parallelism": launcher.parallel or n_jobs,
         "additional_parameters": {"requeue": True},
         "srun_args": [
             "--kill-on-bad-exit=1",  # the others would wait for a process that is gone
             *([f"--cpus-per-task={launcher.cpus}"] if launcher.cpus else []),  # which srun takes from nobody
         ],
     }
-    executor = SlurmExecutor(folder, max_num_timeout=launcher.requeues)
+    executor = SlurmExecutor(folder, max_num_timeout=launcher.requeues, python=_patient())
     executor.update_parameters(**{key: value for key, value in words.items() if value is not None})
     return executor
+
+
+def _patient() -> str:
+    """The command that runs a task: Python, to which signals wait until it can answer them.
+
+    Importing takes it a second or more, in which SIGUSR2 would kill it, and SIGTERM make a pre-empted job a failed one.
+    The mask outlives exec; `Resume` lifts it.
+    """
+    held = ", ".join(f"signal.{number.name}" for number in HELD)
+    script = f"import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [{held}]); "
+    script += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    return shlex.join([sys.executable, "-I", "-S", "-c", script])
 
 
 def _local(launcher: LauncherConfig, folder: Path) -> Any:

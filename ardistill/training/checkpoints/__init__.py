@@ -1,1 +1,1 @@
-"""The parts of a checkpoint: its names, its manifest, writing it, copying the states for it, the thread that writes."""
+"""The parts of a checkpoint: its names, its manifest, writing it, its tensors in pieces, copying the states for it."""

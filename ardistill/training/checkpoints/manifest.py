@@ -5,19 +5,27 @@ JSON and safetensors only; nothing here is unpickled.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import attrs
 import cattrs
-from safetensors import safe_open
 
 from ardistill.training.checkpoints.names import Name, named
+from ardistill.training.checkpoints.pieces import Pieces
 
 MODULES, OPTIMISERS, STATE = "modules.safetensors", "optimisers.safetensors", "state.json"
 FILES = (MODULES, OPTIMISERS, STATE)
 MANIFEST = "manifest.json"
-_LONGEST = 1 << 16  # bytes of a manifest; ours have a few hundred
+_SHARD = re.compile(r"[a-z]+-\d{5}-of-(\d{5})\.safetensors", re.ASCII)
+_LONGEST = 1 << 20  # bytes of a manifest; ours have some 250 for each process that writes shards
+
+
+def shard_of(file: str, rank: int, size: int) -> str:
+    """What the process `rank` of `size` writes of a file: modules-00001-of-00008.safetensors."""
+    path = PurePath(file)
+    return f"{path.stem}-{rank + 1:05d}-of-{size:05d}{path.suffix}"
 
 
 @attrs.frozen
@@ -66,7 +74,19 @@ class Manifest:
 
     @classmethod
     def of(cls, folder: Path) -> "Manifest":
+        """Of a checkpoint in one file each."""
         return cls({name: File.of(folder / name) for name in FILES})
+
+    def parts(self, file: str) -> tuple[str, ...]:
+        """The names under which a file lies there: its own, or those of its shards."""
+        sizes = [int(match[1]) for name in self.files if (match := _SHARD.fullmatch(name))]
+        size = max(sizes, default=0)
+        return tuple(shard_of(file, rank, size) for rank in range(size)) or (file,)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all files of a checkpoint are named, and none besides."""
+        return self.files.keys() == {STATE, *self.parts(MODULES), *self.parts(OPTIMISERS)}
 
     def text(self) -> str:
         return json.dumps(cattrs.unstructure(self), indent=1)
@@ -83,7 +103,9 @@ def of_right_size(folder: Path) -> Manifest | None:
             return None
         text = path.read_text()
         manifest = cattrs.structure(json.loads(text), Manifest)
-        fits = all((folder / name).stat().st_size == manifest.files[name].size for name in FILES)
+        fits = manifest.complete and all(
+            (folder / name).stat().st_size == file.size for name, file in manifest.files.items()
+        )
     except PermissionError:
         raise
     except Exception:  # whatever a damaged file makes its reader raise
@@ -98,11 +120,10 @@ def whole(folder: Path) -> State | None:
     """
     manifest = of_right_size(folder)
     try:
-        if manifest is None or any(File.of(folder / name) != manifest.files[name] for name in FILES):
+        if manifest is None or any(File.of(folder / name) != file for name, file in manifest.files.items()):
             return None
         for file in (MODULES, OPTIMISERS):
-            with safe_open(folder / file, framework="pt"):
-                pass  # its header was read
+            Pieces.of(folder / name for name in manifest.parts(file))
         state = cattrs.structure(json.loads((folder / STATE).read_text()), State)
         name = Name.of(folder.name)
     except PermissionError:
@@ -110,3 +131,10 @@ def whole(folder: Path) -> State | None:
     except Exception:  # as above
         return None
     return state if name is not None and name.position == state.position.name else None
+
+
+def pieces_of(folder: Path, file: str) -> Pieces:
+    """What a checkpoint that is whole holds of one of its files, which may lie there in shards."""
+    manifest = of_right_size(folder)
+    assert manifest is not None, f"{folder} was whole before"
+    return Pieces.of(folder / name for name in manifest.parts(file))

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ardistill.training.checkpoints.manifest import MODULES, OPTIMISERS, Position
+from ardistill.training.checkpoints.manifest import MODULES, OPTIMISERS, Position, pieces_of
 from ardistill.training.optimise import Optimiser
 
 
@@ -34,13 +33,19 @@ def flatten_optimisers(optimisers: Mapping[str, Optimiser]) -> dict[str, Tensor]
 
 
 def restore(path: Path, modules: Mapping[str, nn.Module]) -> None:
-    """Loads every module of the method from a checkpoint, strictly."""
-    tensors = load_file(path / MODULES)
-    for name, module in modules.items():
+    """Loads every module of the method from a checkpoint, strictly; of sharded ones this process's shards."""
+    tensors = flatten(modules)
+    pieces_of(path, MODULES).of_those(modules).fill(tensors)
+    for name, module in modules.items():  # which hold the numbers already; but some make others of them
         module.load_state_dict(unflatten(tensors, name))
 
 
 def restore_optimisers(path: Path, position: Position, optimisers: Mapping[str, Optimiser]) -> None:
-    tensors = load_file(path / OPTIMISERS)
+    pieces = pieces_of(path, OPTIMISERS).of_those(optimisers)
+    tensors = {}
+    for key in pieces.sizes:
+        role, _, name = key.partition(".")
+        tensors[key] = optimisers[role].room(name, pieces.like(key))
+    pieces.fill(tensors)
     for role, optimiser in optimisers.items():
         optimiser.load(unflatten(tensors, role), position.role_updates.get(role, 0))

@@ -21,21 +21,36 @@ _log = logging.getLogger("ardistill")
 
 def write(folder: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Writes one checkpoint into `folder`; `tensors` by file. Raises OSError, and then leaves nothing behind."""
-    _make(folder)
-    _clear(folder)
-    name = state.position.name
-    aside = _hidden(folder, name)
+    aside = begin(folder, state)
     try:
-        aside.mkdir()
         for file, values in tensors.items():
             write_weights(aside / file, values, {})
         write_atomic(aside / STATE, state.text())
-        write_atomic(aside / MANIFEST, Manifest.of(aside).text())  # which fsyncs the folder, too
-        aside.rename(names.free(folder, name))
+        commit(aside, state, Manifest.of(aside))
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    fsync_folder(folder)
+
+
+def begin(folder: Path, state: State) -> Path:
+    """Makes the place in `folder` where a checkpoint is written, and clears away what was left of others."""
+    _make(folder)
+    _clear(folder)
+    aside = aside_of(folder, state)
+    aside.mkdir()
+    return aside
+
+
+def aside_of(folder: Path, state: State) -> Path:
+    """The place where a checkpoint is written."""
+    return _hidden(folder, state.position.name)
+
+
+def commit(aside: Path, state: State, manifest: Manifest) -> None:
+    """What was written becomes a checkpoint."""
+    write_atomic(aside / MANIFEST, manifest.text())  # which fsyncs the folder, too
+    aside.rename(names.free(aside.parent, state.position.name))
+    fsync_folder(aside.parent)
 
 
 def prune(folder: Path, keep: int, permanent: int) -> None:

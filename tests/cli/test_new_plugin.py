@@ -1,0 +1,103 @@
+"""A package begun by `plugins new`: exactly these files, and it installs, is found, conforms and runs as it is."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ardistill.__main__ import main
+from ardistill.cli.beginning import COMMANDS, rendered
+
+PYTHON = [sys.executable, "-m"]
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_package_has_exactly_these_files(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plugins", "new", kind, "my-thing"]) == 0
+    folder = tmp_path / "ardistill-my-thing"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    package = "ardistill_my_thing"
+    assert files == {
+        "README.md",
+        "pyproject.toml",
+        f"{package}/__init__.py",
+        f"{package}/config.py",
+        f"{package}/{kind}.py",
+        f"{package}/py.typed",
+        "tests/test_my_thing.py",
+    }
+    assert list(tmp_path.iterdir()) == [folder], "nothing is left aside"
+    said = capsys.readouterr().out
+    assert "pip install -e ./ardistill-my-thing" in said
+    assert COMMANDS[kind].format(name="my-thing") in said
+    assert COMMANDS[kind].format(name="my-thing") in (folder / "README.md").read_text()
+    for path in folder.rglob("*"):
+        text = path.read_text() if path.is_file() else ""
+        assert "{{" not in text
+        assert all(len(line) <= 120 for line in text.splitlines() if path.suffix == ".py"), path
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "give a kind and a name, such as: python -m ardistill plugins new method mine"),
+        (["teacher"], "give a kind and a name"),
+        (["teachr", "mine"], "'teachr' can't be begun; did you mean teacher?"),
+        (["student", "mine"], "'student' can't be begun; known: teacher, tokenizer, method, metric"),
+        (["method", "../../x"], "'../../x' is no name of a package"),
+        (["method", "Mine"], "'Mine' is no name of a package; give small letters"),
+        (["method", "x" * 300], "is no name of a package"),
+        (["method", "mine", "ot=x"], "unknown key ot; did you mean out?"),
+        (["method", "mine", "out=taken"], "taken is there already; give another name, or out=DIR"),
+        (["method", "mine", "out=taken/file/x"], "can't be made (Not a directory)"),
+    ],
+)
+def test_what_can_not_be_begun_is_one_sentence_and_leaves_nothing(
+    words, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    assert main(["plugins", "new", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "taken"]
+
+
+def test_every_offer_states_this_api_and_its_own_package():
+    for kind in COMMANDS:
+        hooks = rendered(kind, "a-b1")["ardistill_a_b1/__init__.py"]
+        assert "ardistill_api = 1" in hooks
+        assert 'name="a-b1"' in hooks
+        assert "import torch" not in hooks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_it_installs_is_found_conforms_and_runs_at_once(kind, tmp_path):
+    site, name = tmp_path / "site", f"my-{kind}"
+    # A folder of its own stands for an environment of its own: torch's would take gigabytes.
+    told = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+
+    def run(*command):
+        done = subprocess.run(command, cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(*PYTHON, "ardistill", "plugins", "new", kind, name)
+    run(*PYTHON, "pip", "install", "--quiet", "--no-deps", "--target", str(site), f"./ardistill-{name}")
+    (line,) = [
+        line for line in run(*PYTHON, "ardistill", "plugins", "--strict").splitlines() if name in line.split()
+    ]
+    assert line.split()[-2:] == [f"ardistill-{name}", "0.1.0"]
+    run(*PYTHON, "pytest", "-q", f"ardistill-{name}/tests")
+    _, *words = shlex.split(COMMANDS[kind].format(name=name))
+    told_less = ["threads=1", "eval.n=100", "eval.speed.repeats=0", "out=run"] if "run" in words else []
+    shorter = ["method.images=500"] if kind == "method" else []
+    if kind == "teacher":
+        amounts = ("tuning_samples", "tune_images", "guidance_images", "csd_images")
+        shorter = [f"method.{amount}=240" for amount in amounts]
+    run(sys.executable, *words, *told_less, *shorter)
+    assert not told_less or (tmp_path / "run" / "report.json").is_file()
