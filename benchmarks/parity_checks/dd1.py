@@ -8,7 +8,7 @@ eval_combine_sample.py.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import torch
@@ -29,6 +29,10 @@ class RecordedNoise:
 
     def __len__(self) -> int:
         return len(self.noise_BLC)
+
+    @property
+    def update(self) -> Self:
+        return self
 
     def indices(self) -> Tensor:
         return torch.arange(len(self))

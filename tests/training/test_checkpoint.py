@@ -244,3 +244,20 @@ def test_tensors_that_share_memory_and_other_dtypes_come_back(tmp_path):
         for name, other in others.items():
             for key, value in other.state_dict().items():
                 assert value.equal(modules[name].state_dict()[key])
+
+
+@given(hours=st.lists(st.integers(-50_000, 50_000), min_size=3, max_size=3))
+@settings(max_examples=20)
+def test_a_clock_that_goes_backwards_changes_nothing(hours):
+    """What is newest, and what stays, is told by the images alone, whatever times the files carry."""
+    with tempfile.TemporaryDirectory() as base:
+        folder = Path(base) / "checkpoints"
+        for number, shift in enumerate(hours, start=1):
+            Checkpoints(folder, keep=9).save(*made(number))
+            (newest,) = [path for path in folder.iterdir() if path.name.startswith(f"{8 * number:012d}")]
+            for path in (*newest.iterdir(), newest):
+                time = path.stat().st_mtime + 3600 * shift
+                os.utime(path, (time, time))
+        assert Checkpoints(folder).latest()[1] == made(3)[0]
+        Checkpoints(folder, keep=2).save(*made(4))
+        assert names(folder) == ["000000000024-one", "000000000032-one"]
