@@ -246,7 +246,7 @@ def test_what_is_loaded_is_frozen_and_leaves_no_trace(name, published):
     with torch.device("meta"):
         teacher = ardistill.load_teacher(name)
     student = ardistill.load_student(f"{name}-dd1", teacher, checkpoint=published)
-    for module in (teacher, student, teacher.tokenizer):
+    for module in (teacher, student.module, teacher.tokenizer):
         assert not module.training
         assert not any(parameter.requires_grad or parameter.is_meta for parameter in module.parameters())
     assert torch.equal(torch.get_rng_state(), state)
