@@ -4,6 +4,7 @@ nox -s tests            what every change must pass, in minutes
 nox -s slow             tests that train
 nox -s browser          the report in a real browser
 nox -s processes        several processes, and jobs through submitit's local executor
+nox -s packages         third-party packages, installed
 nox -s slurm            a real Slurm on this machine, as root
 nox -s lint
 """
@@ -21,7 +22,7 @@ nox.options.default_venv_backend = "none"
 
 ROOT = Path(__file__).parent
 SHARED = ROOT / ".nox" / "shared"
-QUICK = "not slow and not browser and not slurm and not processes"
+QUICK = "not slow and not browser and not slurm and not processes and not packages"
 TYPED = ("ardistill", "plugins", "benchmarks", "noxfile.py")
 EXTRA = tuple(f"plugins/extra/ardistill-{name}/ardistill_{name}" for name in ("joint", "maskgit"))
 
@@ -73,6 +74,12 @@ def browser(session: nox.Session) -> None:
 def processes(session: nox.Session) -> None:
     """torchrun, and jobs through submitit's local executor; no root needed."""
     tool(session, "python", "-m", "pytest", "-m", "processes", *session.posargs)
+
+
+@nox.session
+def packages(session: nox.Session) -> None:
+    """Packages of their own, those of plugins/extra and begun ones: built, installed, run."""
+    tool(session, "python", "-m", "pytest", "-m", "packages", *session.posargs)
 
 
 @nox.session

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.packages, pytest.mark.timeout(1800)]
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "extra" / "ardistill-maskgit"
 TINY = ["method.n_pairs=64", "method.images=128", "method.batch=32", "eval.n=100", "eval.steps=1"]

@@ -109,7 +109,7 @@ torch.save(made, sys.argv[3])
 """
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("passes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_exported_student_runs_without_ardistill_at_any_batch(made, tmp_path, passes):
     path = made.student.export(tmp_path / "student.pt2", passes=passes)
     assert list(tmp_path.iterdir()) == [path]
@@ -126,6 +126,7 @@ def test_an_exported_student_runs_without_ardistill_at_any_batch(made, tmp_path,
         assert (ours.int() - theirs.int()).abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_an_exported_student_runs_in_onnx_at_any_batch(made, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime has no wheel for this Python")
     path = made.student.export(tmp_path / "student.onnx")
