@@ -5,6 +5,8 @@ Shape legend: B batch, L tokens, C code width, H W pixels.
 
 import importlib.util
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,9 @@ def export(student: Student, teacher: ARTeacher, path: Path, steps: str = "1") -
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own making
         made = torch.export.export(program, (noise_BLC, labels_B), dynamic_shapes=shapes)
+        save = _saver(made, path.suffix)
         try:
-            _write(made, aside)
+            save(aside)
             aside.replace(path)
         except (OSError, RuntimeError) as error:  # torch's writer raises either
             aside.unlink(missing_ok=True)
@@ -72,11 +75,11 @@ def export(student: Student, teacher: ARTeacher, path: Path, steps: str = "1") -
     return path
 
 
-def _write(program: "torch.export.ExportedProgram", path: Path) -> None:
-    if path.suffix == ".pt2":
-        torch.export.save(program, path)
-        return
+def _saver(program: "torch.export.ExportedProgram", form: str) -> Callable[[Path], object]:
+    """What writes the program in that form; translating it, which may fail by itself, is done."""
+    if form == ".pt2":
+        return partial(torch.export.save, program)
     made: Any = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=["noise", "labels"], output_names=["images"]
     )
-    made.save(path, external_data=False)
+    return partial(made.save, external_data=False)
