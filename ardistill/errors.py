@@ -32,3 +32,9 @@ class RunFolderError(ArdistillError):
 
 class DataError(ArdistillError):
     """Images or statistics are missing or unfit for what is asked of them."""
+
+
+class LaunchError(ArdistillError):
+    """A scheduler takes no job, or a job did not do its work."""
+
+    exit_code = 3

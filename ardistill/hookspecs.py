@@ -68,5 +68,10 @@ def ardistill_callbacks() -> Iterable[records.CallbackOffer]:  # type: ignore[em
 
 
 @hookspec
+def ardistill_launchers() -> Iterable[records.LauncherOffer]:  # type: ignore[empty-body]
+    """Launchers: what hands runs to jobs of their own, such as a scheduler's."""
+
+
+@hookspec
 def ardistill_recipes() -> Iterable[records.RecipeOffer]:  # type: ignore[empty-body]
     """Recipes that `ardistill pretrain` runs."""

@@ -38,6 +38,8 @@ class Offer:
     """Something a plugin brings. `summary` is one line for the plugin table and `--help`."""
 
     kind: ClassVar[str]
+    core: ClassVar[frozenset[str]] = frozenset()
+    """Names of this kind that the core has itself."""
     name: str
     summary: str
     target: str = attrs.field(validator=_TARGET)
@@ -67,6 +69,9 @@ class TeacherOffer(Offer):
     conditions: frozenset[ConditionKind] = frozenset({"class"})
     captions: str | None = _TARGET_OR_NONE
     """`(config, path) -> Condition`: captions as this teacher takes them, from what `captions=PATH` names."""
+    untrained: str | None = _TARGET_OR_NONE
+    """`(config, seed) -> ARTeacher | None`: of the sizes that the settings name, with weights drawn from the seed, for
+    what depends on sizes alone (`bench`); None where they name no sizes, or weights."""
 
 
 @attrs.frozen
@@ -131,6 +136,17 @@ class CallbackOffer(Offer):
 
 
 @attrs.frozen
+class LauncherOffer(Offer):
+    """Target: `(settings) -> Launcher`, which hands runs to jobs and tells how they stand (`ardistill.launchers`).
+
+    `config` derives from `ardistill.config.launching.LauncherConfig`, which stands for it where there is none.
+    """
+
+    kind: ClassVar[str] = "launcher"
+    core: ClassVar[frozenset[str]] = frozenset({"here"})
+
+
+@attrs.frozen
 class RecipeOffer(Offer):
     """Target: `(config, out, progress) -> None`: a documented way to train bundled weights (`ardistill pretrain`)."""
 
@@ -147,5 +163,6 @@ OFFERS: tuple[type[Offer], ...] = (
     FeaturesOffer,
     MetricOffer,
     CallbackOffer,
+    LauncherOffer,
     RecipeOffer,
 )

@@ -15,6 +15,7 @@ VERBS = {
     "sweep": "ardistill.cli.sweep",
     "sample": "ardistill.cli.sample",
     "eval": "ardistill.cli.eval",
+    "bench": "ardistill.cli.bench",
     "compare": "ardistill.cli.compare",
     "table": "ardistill.cli.table",
     "fetch": "ardistill.cli.fetch",

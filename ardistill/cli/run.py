@@ -13,7 +13,7 @@ tensorboard/, samples.png, report.json and report.html; with eval.every, best.sa
 
 launcher=local and launcher=slurm hand the run to a process of its own, and return; launcher.wait=true stays until it
 has ended. Its logs lie in the folder's launch/. What runs out of time, or is pre-empted, is requeued and goes on from
-its last checkpoint.
+its last checkpoint. Other launchers are plugins: python -m ardistill plugins
 """
 
 import os
@@ -28,6 +28,7 @@ import attrs
 from ardistill.cli import take_option
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import RunConfig, dump_toml, load
+from ardistill.config.launching import HERE
 from ardistill.config.section import absolute
 from ardistill.errors import ConfigError
 from ardistill.launch import folder as folders
@@ -51,7 +52,7 @@ def main(words: list[str]) -> int:
     config = _configured(words, registry)
     out = config.out or folders.free_folder(Path("runs"), _folder_name(config))
     config = absolute(attrs.evolve(config, out=out))
-    if config.launcher.name == "here":
+    if config.launcher.name == HERE:
         show(out, start(config, out, registry, words))
         return 0
     from ardistill.cli.handing import hand_over
@@ -72,13 +73,15 @@ def start(config: RunConfig, out: Path, registry: Registry, words: Sequence[str]
 
 
 def resume(out: Path) -> "Report | None":
-    """Goes on with a run in this process, whatever launcher it is configured with; one that is finished is read.
+    """Goes on with a run in this process, whatever launcher it is configured with, installed or not.
+
+    One that is finished is read.
 
     Returns None in all but the first of several processes that train together.
     """
     # torch is imported only once the words make sense.
     registry = discover()
-    config = load([], folders.existing(out) / folders.CONFIG, registry=registry)
+    config = load([f"launcher={HERE}"], folders.existing(out) / folders.CONFIG, registry=registry)
     from ardistill.evaluation.report import Report
 
     if (out / folders.REPORT).is_file():
@@ -112,9 +115,9 @@ def _go_on(out: Path, words: list[str], registry: Registry) -> int:
         raise ConfigError(
             "resume=DIR takes no other words but the launcher's: a run goes on as it was configured"
         )
-    config = load(words, folders.existing(out) / folders.CONFIG, registry=registry)
+    config = load(words or [f"launcher={HERE}"], folders.existing(out) / folders.CONFIG, registry=registry)
     finished = (out / folders.REPORT).is_file()
-    if words and config.launcher.name != "here" and not finished:
+    if config.launcher.name != HERE and not finished:
         from ardistill.cli.handing import hand_over
 
         return hand_over(config, out.absolute(), registry, new=False)

@@ -8,23 +8,24 @@ from pathlib import Path
 
 import attrs
 
-from ardistill.cli.handing import PAUSE, check, hand
+from ardistill.cli.handing import check, ended, hand
 from ardistill.cli.standing import show_states, show_status
-from ardistill.config import RunConfig, dump_toml, load
-from ardistill.config.launching import LauncherConfig
+from ardistill.config import RunConfig, Section, dump_toml, load
+from ardistill.config.launching import HERE
 from ardistill.config.section import absolute
-from ardistill.errors import ArdistillError, ConfigError
+from ardistill.errors import ArdistillError, ConfigError, LaunchError
 from ardistill.launch import folder as folders
 from ardistill.launch.lock import locked
 from ardistill.launch.remote import state
-from ardistill.launch.remote.submitting import LaunchError
-from ardistill.launch.remote.traces import INTERRUPTED
 from ardistill.launch.sweeping.cells import Cell, cells
 from ardistill.launch.sweeping.shelf import Shelf
+from ardistill.launchers import INTERRUPTED
 from ardistill.plugins import Registry, discover
 from ardistill.wording import printable
 
 Configured = Mapping[Cell, RunConfig]
+_EVERY = 1.0
+"""Seconds between two records of a sweep's jobs."""
 
 
 def begin(words: Sequence[str]) -> int:
@@ -41,21 +42,21 @@ def begin(words: Sequence[str]) -> int:
     check([(config, out / cell.name) for cell, config in configured.items()], registry)
     shelf = Shelf.make(out, told, found)
     with locked(out):
-        return _run(shelf, configured)
+        return _run(shelf, configured, registry)
 
 
 def go_on(folder: Path, words: Sequence[str]) -> int:
     """Runs those cells again that nothing else will bring to an end."""
     registry, shelf = discover(), Shelf.read(folder.absolute())
     with locked(shelf.folder):
-        stands = dict(zip(shelf.cells, state.states(shelf.runs()), strict=True))
+        stands = dict(zip(shelf.cells, state.states(shelf.runs(), registry), strict=True))
         left = [cell for cell, found in stands.items() if found.word in state.TO_RESUME]
         if not left:
             print("nothing to resume: no run has failed, and none is missing")
             return show_status(folder)
         configured = {cell: _stored(shelf, cell, words, registry) for cell in left}
         check([(config, shelf.run(cell)) for cell, config in configured.items()], registry)
-        return _run(shelf, configured)
+        return _run(shelf, configured, registry)
 
 
 def _configured(cell: Cell, out: Path, registry: Registry) -> RunConfig:
@@ -73,12 +74,12 @@ def _stored(shelf: Shelf, cell: Cell, words: Sequence[str], registry: Registry) 
     return _configured(Cell(cell.name, (*kept, *words)), shelf.folder, registry)
 
 
-def _run(shelf: Shelf, configured: Configured) -> int:
+def _run(shelf: Shelf, configured: Configured, registry: Registry) -> int:
     for cell, config in configured.items():
         if not (shelf.run(cell) / folders.CONFIG).is_file():
             folders.create(shelf.run(cell), dump_toml(config))
     launcher = next(iter(configured.values())).launcher
-    if launcher.name == "here":
+    if launcher.name == HERE:
         failed = [cell for cell in configured if not _run_here(shelf.run(cell), cell)]
         if failed:
             show_states(shelf.folder, shelf.runs())
@@ -87,12 +88,12 @@ def _run(shelf: Shelf, configured: Configured) -> int:
                 f"{len(failed)} of {len(shelf.cells)} failed: {names}; go on with: sweep resume {shelf.folder}"
             )
         return show_status(shelf.folder)
-    _hand_over(shelf, list(configured), launcher)
-    if not launcher.wait:
+    _hand_over(shelf, list(configured), launcher, registry)
+    if not launcher.settings.wait:
         look = f"python -m ardistill sweep status {shelf.folder}"
         print(f"{shelf.folder}\n{len(configured)} jobs; look at them with: {look}")
         return 0
-    found = state.ended([shelf.run(cell) for cell in configured], pause=PAUSE[launcher.name])
+    found = ended([shelf.run(cell) for cell in configured], launcher, registry)
     show_status(shelf.folder)
     if lost := sum(each.word != state.FINISHED for each in found):
         raise LaunchError(f"{lost} of {len(found)} jobs failed; go on with: sweep resume {shelf.folder}")
@@ -117,20 +118,16 @@ def _run_here(run: Path, cell: Cell) -> bool:
     return True
 
 
-def _hand_over(shelf: Shelf, left: Sequence[Cell], launcher: LauncherConfig) -> None:
-    """One array of jobs. On this machine, which has no queue, so many at once, and the next when one has ended."""
+def _hand_over(shelf: Shelf, left: Sequence[Cell], launcher: Section, registry: Registry) -> None:
+    """All at once, or as its launcher lets them: one that has no queue may hand over the next when one has ended."""
     logs, name = shelf.folder / "launch", folders.safe_name(shelf.folder.name)
-    if launcher.name == "slurm" or not launcher.parallel:
-        launches = hand([shelf.run(cell) for cell in left], launcher, logs, name)
-        shelf.with_jobs({cell.name: launch.job for cell, launch in zip(left, launches, strict=True)})
-        return
-    at_once: list[Path] = []
-    for cell in left:
-        while len(at_once) >= launcher.parallel:
-            stands = state.states(at_once)
-            over = {state.FINISHED, *state.TO_RESUME}
-            at_once = [run for run, found in zip(at_once, stands, strict=True) if found.word not in over]
-            time.sleep(PAUSE["local"])
-        (launch,) = hand([shelf.run(cell)], launcher, logs, name)
-        shelf = shelf.with_jobs({cell.name: launch.job})
-        at_once.append(shelf.run(cell))
+    jobs: dict[str, str] = {}
+    wrote = 0.0
+    try:
+        launches = hand([shelf.run(cell) for cell in left], launcher, registry, logs, name)
+        for cell, launch in zip(left, launches, strict=True):
+            jobs[cell.name] = launch.job
+            if time.monotonic() - wrote >= _EVERY:
+                shelf, wrote = shelf.with_jobs(jobs), time.monotonic()
+    finally:
+        shelf.with_jobs(jobs)

@@ -1,86 +1,27 @@
-"""The words of `launcher.`: where a run runs, and what it asks of a scheduler. No torch here."""
-
-import re
-from pathlib import Path
-from typing import Any, Literal
+"""The words of `launcher.` that the core reads itself; those of a launcher stand beside them. No torch here."""
 
 import attrs
-from attrs.validators import ge, gt, optional
 
-_TIME = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
-_SECONDS = {"s": 1, "": 60, "m": 60, "h": 3600, "d": 86_400}
-_LONGEST = 365 * 86_400
-_ANYWHERE = frozenset({"name", "check"})
-_OF_SLURM = frozenset({"nodes", "cpus", "memory", "partition", "account", "qos", "constraint", "exclude"})
+from ardistill.config.section import Family
+
+
+@attrs.frozen
+class HereConfig:
+    """In this process, the cells of a sweep one after another."""
+
+    check: bool = True
+    """Load the models of a sweep's cells before the first one runs, on the CPU, to refuse what can't work."""
 
 
 @attrs.frozen
 class LauncherConfig:
-    """`launcher=NAME` alone says where: in this process, in one of its own on this machine, or through Slurm."""
+    """What every launcher with jobs of its own is told. A plugin's settings derive from this class."""
 
-    name: Literal["here", "local", "slurm"] = "here"
-    time: int | str = attrs.field(default="24h")
-    """How long a job may take at once: minutes, or 90s, 90m, 24h, 3d. What does not suffice is requeued."""
-    requeues: int = attrs.field(default=100, validator=ge(0))
-    """How often a job that ran out of time starts again; one that was pre-empted always does."""
-    notice: int = attrs.field(default=90, validator=ge(1))
-    """Seconds before its end at which a job is told; half of its time at most."""
-    gpus: int | None = attrs.field(default=None, validator=optional(ge(0)))
-    """Of each node; without, Slurm gives none, and launcher=local those that are seen here."""
-    nodes: int = attrs.field(default=1, validator=ge(1))
-    tasks: int | None = attrs.field(default=None, validator=optional(ge(1)))
-    """Processes on each node; without, one for each GPU asked for."""
-    cpus: int | None = attrs.field(default=None, validator=optional(ge(1)))
-    """Of each process."""
-    memory: float | None = attrs.field(default=None, validator=optional(gt(0.0)))
-    """GiB of each node."""
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    exclude: str | None = None
-    """Nodes to stay away from."""
-    setup: str = ""
-    """Shell lines before the run, e.g. `module load cuda; export X=1`."""
-    parallel: int = attrs.field(default=0, validator=ge(0))
-    """Cells of a sweep that run at once; 0 is all."""
-    folder: Path | None = attrs.field(default=None)
-    """Where scripts and logs of the job lie; without, the folder `launch` of the run or the sweep."""
     wait: bool = False
     """Stay until the run has ended, and show its table."""
     check: bool = True
     """Load the models here once before the job is handed over, on the CPU, to refuse what can't work."""
 
-    @time.validator
-    def _duration(self, _: "attrs.Attribute[Any]", time: int | str) -> None:
-        if not 1 <= self.seconds <= _LONGEST:
-            told = str(time)[:60]
-            raise ValueError(
-                f"time must be minutes, or such as 90s, 90m, 24h or 3d, up to a year, not {told!r}"
-            )
 
-    @folder.validator
-    def _plain(self, _: "attrs.Attribute[Any]", folder: Path | None) -> None:
-        if folder is not None and "%" in str(folder):
-            raise ValueError("folder must not hold %, which Slurm replaces; give another")
-
-    def __attrs_post_init__(self) -> None:
-        unused = {"here": self._given() - _ANYWHERE, "local": self._given() & _OF_SLURM, "slurm": set()}
-        for name in sorted(unused[self.name]):
-            where = "slurm" if name in _OF_SLURM else "local or slurm"
-            raise ValueError(f"{name} is for launcher={where}, and launcher={self.name}; leave it out")
-
-    def _given(self) -> set[str]:
-        fields = attrs.fields(type(self))
-        return {field.name for field in fields if getattr(self, field.name) != field.default}
-
-    @property
-    def seconds(self) -> float:
-        """`time` in seconds; 0 where it is no time."""
-        found = _TIME.fullmatch(str(self.time))
-        return float(found[1]) * _SECONDS[found[2]] if found else 0.0
-
-    @property
-    def n_tasks(self) -> int:
-        """On each node."""
-        return self.tasks or max(1, self.gpus or 1)
+HERE = "here"
+LAUNCHERS = Family({HERE: HereConfig}, LauncherConfig)

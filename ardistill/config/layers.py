@@ -11,7 +11,8 @@ from typing import Any, get_args
 import attrs
 from cattrs.errors import AttributeValidationNote, ClassValidationError
 
-from ardistill.config.section import NoSettings, Section, Sections, plain
+from ardistill.config.families import settings_class, without_others
+from ardistill.config.section import Family, Section, Sections, plain
 from ardistill.config.values import converter, is_union
 from ardistill.config.words import Tree, nest
 from ardistill.errors import ConfigError, PluginError
@@ -163,15 +164,20 @@ def _choose(field: "attrs.Attribute[Any]", layers: Sequence[Layer], registry: Re
         below.append(Layer({k: v for k, v in values.items() if k != "name"}, layer.quick))
     name = field.metadata["default"] if name is None else name
     if not name:
-        raise ConfigError(f"{key} is missing; write {key}=NAME, known: {listed(registry.names(kind))}")
-    return _chosen(kind, str(name), below, registry, key)
+        raise ConfigError(f"{key} is missing; write {key}=NAME, known: {listed(registry.known(kind))}")
+    return _chosen(kind, str(name), below, registry, key, field.metadata["family"])
 
 
-def _chosen(kind: str, name: str, below: Sequence[Layer], registry: Registry, key: str) -> Chosen:
-    cls = registry.config_class(kind, name) or NoSettings
+def _chosen(
+    kind: str, name: str, below: Sequence[Layer], registry: Registry, key: str, family: Family | None = None
+) -> Chosen:
+    cls = settings_class(kind, name, family, registry)
     if any(own.name == "name" for own in attrs.fields(cls)):
         raise PluginError(f"{kind} {name} has a setting called name, which stands for the plugin itself")
-    return Chosen(name, cls, compose(cls, below, registry, f"{key}."))
+    tree = compose(cls, below, registry, f"{key}.")
+    if family is not None:
+        tree = without_others(tree, cls, family, key, name, registry)
+    return Chosen(name, cls, tree)
 
 
 def _choose_several(

@@ -1,5 +1,6 @@
 """A plugin's choice and its settings, and configuration objects as plain values."""
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,17 @@ class NoSettings:
     """For offers that take none."""
 
 
-def section_of(kind: str, default: str | None = None) -> dict[str, str | None]:
+@attrs.frozen
+class Family:
+    """A kind whose offers share settings: names that the core has itself, and what an offer's class derives from."""
+
+    own: Mapping[str, type]
+    base: type
+
+
+def section_of(kind: str, default: str | None = None, family: Family | None = None) -> dict[str, Any]:
     """The metadata of an attrs field of type `Section`: what kind of offer it names, and which by default."""
-    return {"kind": kind, "default": default}
+    return {"kind": kind, "default": default, "family": family}
 
 
 def sections_of(kind: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import attrs
 from attrs.validators import ge, le
 
 from ardistill.config.judging import EvalConfig
-from ardistill.config.launching import LauncherConfig
+from ardistill.config.launching import HERE, LAUNCHERS, HereConfig
 from ardistill.config.section import Section, Sections, section_of, sections_of
 from ardistill.config.training import TrainConfig
 
@@ -56,7 +56,11 @@ class RunConfig(TeacherWords):
     eval: EvalConfig = attrs.field(factory=EvalConfig)
     checkpoint: CheckpointConfig = attrs.field(factory=CheckpointConfig)
     train: TrainConfig = attrs.field(factory=TrainConfig)
-    launcher: LauncherConfig = attrs.field(factory=LauncherConfig)
+    launcher: Section = attrs.field(
+        factory=lambda: Section(HERE, HereConfig()),
+        metadata=section_of("launcher", default=HERE, family=LAUNCHERS),
+    )
+    """Where it runs: here, or in a job of a plugin's launcher."""
     callbacks: Sections = attrs.field(factory=Sections, metadata=sections_of("callback"))
     """Plugins that are told how the run goes: callbacks=profile; settings are callbacks.NAME.WORD=..."""
     seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])

@@ -27,13 +27,18 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 
 
 def schema() -> dict[str, Any]:
+    return schema_of(Report, "report", "report.json", FORMAT)
+
+
+def schema_of(cls: type, name: str, title: str, version: int) -> dict[str, Any]:
+    """Of any record whose field `format` says its version."""
     records: dict[str, dict[str, Any]] = {}
-    root = _record(Report, records)
-    root["properties"]["format"] = {"const": FORMAT}
+    root = _record(cls, records)
+    root["properties"]["format"] = {"const": version}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:ardistill:report:{FORMAT}",
-        "title": "report.json",
+        "$id": f"urn:ardistill:{name}:{version}",
+        "title": title,
         **root,
         "$defs": dict(sorted(records.items())),
     }

@@ -22,6 +22,7 @@ from ardistill.evaluation.report import EVALUATING, Report, Row, hardware
 from ardistill.evaluation.showing import columns_of, shown
 from ardistill.evaluation.timing.speed import Subject, Timing, summary, time_all
 from ardistill.files import write_atomic
+from ardistill.forwards import packed
 from ardistill.launch.candidates import SAME_NOISE, of_baselines, of_student, of_teacher, paired
 from ardistill.launch.cost import Cost
 from ardistill.launch.judging import Bench
@@ -76,6 +77,13 @@ def assess(
 
     Gaps are measured where `onestep*`, which is their zero, has a row.
     """
+    with packed(bench.parts.teacher, student):
+        return _assess(bench, student, plans, registry, progress)
+
+
+def _assess(
+    bench: Bench, student: Student, plans: Sequence[Schedule], registry: Registry, progress: Progress
+) -> Assessment:
     judging, teacher, dataset = bench.judging, bench.parts.teacher, bench.parts.dataset
     clock = _Clock()
     own = [of_student(judging.name, plan, student, teacher) for plan in plans]

@@ -5,6 +5,7 @@ from pathlib import Path
 import attrs
 
 from ardistill.config import RunConfig, dump_toml, structure_trees
+from ardistill.config.launching import HERE
 from ardistill.config.section import absolute
 from ardistill.errors import ConfigError
 from ardistill.evaluation.report import Report
@@ -43,7 +44,7 @@ def distill(
     registry = discover()
     words = tree_of({"method": method, "teacher": teacher, **settings})
     config = structure_trees([words], RunConfig, registry)
-    if config.launcher.name != "here":
+    if config.launcher.name != HERE:
         raise ConfigError(f"launcher={config.launcher.name} is for the command line; leave it out")
     name = folders.safe_name(f"{config.method.name}-{config.teacher.name}")
     folder = Path(out) if out is not None else folders.free_folder(Path("runs"), name)

@@ -16,6 +16,7 @@ from torchvision.utils import make_grid
 from ardistill.errors import ConfigError
 from ardistill.evaluation.extraction import to_uint8
 from ardistill.files import write_atomic
+from ardistill.forwards import packed
 from ardistill.noise import Draw
 from ardistill.protocols import ARTeacher, Condition, Progress, Student
 from ardistill.sampling import generate, schedule, teacher_tokens
@@ -74,18 +75,19 @@ def draw_images(
     """
     plan = None if student is None else schedule(steps, student, teacher.layout)
     images, labels = [], []
-    for start in range(0, n, batch):
-        draw = Draw(seed, "sample", start, min(batch, n - start), teacher.tokenizer.codebook.device)
-        picks_B = draw.indices() % len(subjects.numbers_n)
-        condition = subjects.condition.map(lambda tensor, picks_B=picks_B: tensor[picks_B])
-        if student is None or plan is None:
-            uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
-            latents_BLC = teacher.tokenizer.codebook[teacher_tokens(teacher, condition, uniform_BL)]
-        else:
-            latents_BLC = generate(plan, student, teacher, condition, draw)
-        images.append(to_uint8(teacher.tokenizer.decode(latents_BLC)).cpu())
-        labels.append(subjects.numbers_n[picks_B].cpu())
-        progress.advance(start + len(draw), n, "images")
+    with packed(teacher, student):
+        for start in range(0, n, batch):
+            draw = Draw(seed, "sample", start, min(batch, n - start), teacher.tokenizer.codebook.device)
+            picks_B = draw.indices() % len(subjects.numbers_n)
+            condition = subjects.condition.map(lambda tensor, picks_B=picks_B: tensor[picks_B])
+            if student is None or plan is None:
+                uniform_BL = draw.uniform("token", teacher.layout.n_tokens)
+                latents_BLC = teacher.tokenizer.codebook[teacher_tokens(teacher, condition, uniform_BL)]
+            else:
+                latents_BLC = generate(plan, student, teacher, condition, draw)
+            images.append(to_uint8(teacher.tokenizer.decode(latents_BLC)).cpu())
+            labels.append(subjects.numbers_n[picks_B].cpu())
+            progress.advance(start + len(draw), n, "images")
     return torch.cat(images), torch.cat(labels)
 
 

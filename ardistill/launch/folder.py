@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from ardistill.config import RunConfig, load
+from ardistill.config.launching import HERE
 from ardistill.errors import RunFolderError
 from ardistill.files import write_atomic
 from ardistill.launch.lock import locked
@@ -87,6 +88,9 @@ def existing(folder: Path, *, needs: str = CONFIG) -> Path:
 
 
 def configured(folder: Path, registry: Registry) -> RunConfig:
-    """The configuration of a run that has a student. Raises RunFolderError where there is none yet."""
+    """The configuration of a run that has a student, but for its launcher, which need not be installed here.
+
+    Raises RunFolderError where there is none yet.
+    """
     existing(folder, needs=STUDENT)
-    return load([], folder / CONFIG, registry=registry)
+    return load([f"launcher={HERE}"], folder / CONFIG, registry=registry)

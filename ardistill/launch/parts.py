@@ -49,12 +49,18 @@ class Models:
 
 def check_capabilities(config: RunConfig, registry: Registry) -> None:
     """Whether the teacher can give what the method needs."""
-    method = cast(MethodOffer, registry.get("method", config.method.name))
     teacher = cast(TeacherOffer, registry.get("teacher", config.teacher.name))
     if "class" not in teacher.conditions:
         raise PluginError(
             f"teacher={teacher.name} draws no classes, and every data set is one of classes so far"
         )
+    check_alignments(config.method.name, config.teacher.name, registry)
+
+
+def check_alignments(method_name: str, teacher_name: str, registry: Registry) -> None:
+    """Whether the teacher hands out the networks that the method works with."""
+    method = cast(MethodOffer, registry.get("method", method_name))
+    teacher = cast(TeacherOffer, registry.get("teacher", teacher_name))
     if missing := sorted(method.needs - teacher.alignments):
         raise PluginError(
             f"method={method.name} needs networks of the alignment {', '.join(missing)}, and teacher={teacher.name} "

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 import attrs
 
 from ardistill.errors import PluginError
-from ardistill.plugins.registry import Origin, normalised
+from ardistill.plugins.registry import OWN, Origin, normalised
 from ardistill.wording import shown
 
 VARIABLE = "ARDISTILL_PLUGINS"
-OWN = "ardistill"
 
 
 @attrs.frozen

@@ -129,7 +129,12 @@ def _register(manager: pluggy.PluginManager, origin: Origin, entry_point: metada
         manager.register(plugin, name=origin.plugin)
     except Exception as error:
         raise _UnusableError(f"its hooks do not fit ({told(error)})") from error
-    for caller in manager.get_hookcallers(plugin) or ():
+    callers = manager.get_hookcallers(plugin) or ()
+    if not callers:
+        raise _UnusableError(
+            "it implements no hook; mark its functions with @hookimpl of ardistill.hookspecs"
+        )
+    for caller in callers:
         if caller.spec is None:  # pluggy would never call it, and never say so
             raise _UnusableError(
                 f"it implements an unknown hook {caller.name}{did_you_mean(caller.name, HOOKS)}"
@@ -158,6 +163,8 @@ def _wrong(offer: object, expected: type[Offer]) -> str | None:
     name, summary = typing.cast("tuple[object, object]", (offer.name, offer.summary))  # attrs checks no types
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+*-]*", name):
         return f"yields an offer whose name is {shown(name)}, not one word"
+    if name in expected.core:
+        return f"yields {name}, which ardistill has itself; give another name"
     if not isinstance(summary, str):
         return f"yields {name} with a summary that is not text"
     return None

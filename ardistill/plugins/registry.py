@@ -14,6 +14,10 @@ from ardistill.records import OFFERS, Offer, resolve
 from ardistill.wording import did_you_mean, listed, message_of, shown
 
 KINDS = tuple(offer.kind for offer in OFFERS)
+CORE = {offer.kind: sorted(offer.core) for offer in OFFERS}
+"""By kind, the names that the core has itself."""
+OWN = "ardistill"
+"""The distribution whose offers need no saying whose they are."""
 
 
 def normalised(distribution: str) -> str:
@@ -148,10 +152,16 @@ class Registry:
         for origin in self.left_out:
             if bare == origin.entry_point:
                 return f"{kind} {shown(name)} is missing, and ARDISTILL_PLUGINS leaves out plugin {origin.plugin}"
-        names = self.names(kind)
-        hint = did_you_mean(name, names) or ";"
+        hint = did_you_mean(name, [*CORE[kind], *self.names(kind)]) or ";"
         broken = " (some plugins are broken, see `ardistill plugins`)" if self.problems else ""
-        return f"unknown {kind} {shown(name)}{hint} known: {listed(names)}{broken}"
+        return f"unknown {kind} {shown(name)}{hint} known: {listed(self.known(kind))}{broken}"
+
+    def known(self, kind: str) -> list[str]:
+        """The names of a kind, the core's first, with the distributions of those that are not ardistill's own."""
+        found = {name: self._find(kind, name).origin.distribution for name in self.names(kind)}
+        plain = {name for name, by in found.items() if ":" in name or normalised(by) == OWN}
+        told = [name if name in plain else f"{name} (of {by})" for name, by in found.items()]
+        return [*CORE[kind], *told]
 
 
 def _imported(found: Found, load: Callable[[], Any]) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ardistill.errors import ConfigError, DataError
+from ardistill.forwards import packed
 from ardistill.noise import normals
 from ardistill.protocols import ARTeacher, Condition, Progress, Trajectory
 from ardistill.trajectories.making import STREAM, Maker, Pairing, Tally, begin, clear
@@ -82,7 +83,8 @@ class Pairs:
         """
         shelf = self._begun()
         wanted = {number: min(shelf.size, n - number * shelf.size) for number in range(-(-n // shelf.size))}
-        made = self._make(shelf, wanted, batch, Tally(n, progress))
+        with packed(self._teacher):
+            made = self._make(shelf, wanted, batch, Tally(n, progress))
         clear(shelf)
         return made
 

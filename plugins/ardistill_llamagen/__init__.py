@@ -19,6 +19,7 @@ def ardistill_teachers() -> Iterator[TeacherOffer]:
         target="ardistill_llamagen.loading:load_teacher",
         config="ardistill_llamagen.settings:LlamaGenTeacherSettings",
         alignments=frozenset({"prefix", "own"}),
+        untrained="ardistill_llamagen.untrained:untrained",
         conditions=frozenset({"class", "text"}),
         captions="ardistill_llamagen.captions:load_captions",
     )

@@ -139,10 +139,14 @@ def sampling(settings: LlamaGenTeacherSettings, file: Weights) -> tuple[Guidance
         interval = cattrs.structure(file.about.get("cfg_interval", -1), int)
     except Exception as error:  # cattrs raises groups of what went wrong
         raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error
-    guidance = Guidance(
+    return guided(settings, base), interval if settings.cfg_interval is None else settings.cfg_interval
+
+
+def guided(settings: LlamaGenTeacherSettings, base: Guidance) -> Guidance:
+    """How the teacher samples: the settings' words, else `base`."""
+    return Guidance(
         scale=base.scale if settings.cfg is None else settings.cfg,
         top_k=base.top_k if settings.top_k is None else settings.top_k,
         top_p=base.top_p if settings.top_p is None else settings.top_p,
         temperature=base.temperature if settings.temperature is None else settings.temperature,
     )
-    return guidance, interval if settings.cfg_interval is None else settings.cfg_interval

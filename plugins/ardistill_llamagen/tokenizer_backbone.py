@@ -9,6 +9,7 @@ Source: LlamaGen tokenizer/tokenizer_image/vq_model.py:Encoder, Decoder.
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from ardistill_vqgan.backbone import decoder_widths, encoder_widths
 from ardistill_vqgan.blocks import AttnBlock, Downsample, ResBlock, Upsample, group_norm
@@ -104,6 +105,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(shallowest, config.in_channels, 3, padding=1)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
+        z_BCHW = z_BCHW.contiguous(memory_format=torch.channels_last)  # what convolutions are faster in
         h_BCHW = self.mid(self.conv_in(z_BCHW))
         for block in self.conv_blocks:
             h_BCHW = block(h_BCHW)

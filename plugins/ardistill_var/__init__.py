@@ -19,6 +19,7 @@ def ardistill_teachers() -> Iterator[TeacherOffer]:
         target="ardistill_var.loading:load_teacher",
         config="ardistill_var.settings:VARTeacherSettings",
         alignments=frozenset({"prefix", "own"}),
+        untrained="ardistill_var.untrained:untrained",
     )
 
 

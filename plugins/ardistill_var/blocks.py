@@ -6,7 +6,6 @@ Source: VAR models/basic_var.py.
 
 import math
 
-import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,20 +16,24 @@ from ardistill_var.structure import settled
 _MAX_LOG_SCALE = math.log(100.0)  # cap of the learned attention temperature
 
 
-@attrs.define(eq=False)
 class KeyValues:
-    """The keys and values (B, H, T, d) one block has seen."""
+    """The keys and values (B, H, T, d) one block has seen, written in place; memory is taken at the first write."""
 
-    k_BHTd: Tensor | None = None
-    v_BHTd: Tensor | None = None
+    def __init__(self, length: int) -> None:
+        self._length, self._seen = length, 0
+        self._kv_2BHTd: Tensor | None = None
 
     def extend(self, k_BHLd: Tensor, v_BHLd: Tensor) -> tuple[Tensor, Tensor]:
         """Appends a scale and returns everything so far."""
-        if self.k_BHTd is not None and self.v_BHTd is not None:
-            k_BHLd = torch.cat([self.k_BHTd, k_BHLd], dim=2)
-            v_BHLd = torch.cat([self.v_BHTd, v_BHLd], dim=2)
-        self.k_BHTd, self.v_BHTd = k_BHLd, v_BHLd
-        return k_BHLd, v_BHLd
+        if self._kv_2BHTd is None:
+            rows, heads, _, width = k_BHLd.shape
+            self._kv_2BHTd = k_BHLd.new_empty(2, rows, heads, self._length, width)
+        end = self._seen + k_BHLd.shape[2]
+        for all_BHTd, new_BHLd in zip(self._kv_2BHTd, (k_BHLd, v_BHLd), strict=True):
+            all_BHTd[:, :, self._seen : end] = new_BHLd
+        self._seen = end
+        k_BHTd, v_BHTd = self._kv_2BHTd[:, :, :, :end].unbind(0)
+        return k_BHTd, v_BHTd
 
 
 class SelfAttention(nn.Module):
@@ -56,7 +59,7 @@ class SelfAttention(nn.Module):
     def forward(self, x_BLD: Tensor, mask_LL: Tensor | None, cache: KeyValues | None) -> Tensor:
         B, L, D = x_BLD.shape
         bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
-        qkv_BL3Hd = F.linear(x_BLD, self.mat_qkv.weight, bias).view(B, L, 3, self.n_heads, -1)
+        qkv_BL3Hd = (self.mat_qkv(x_BLD) + bias).view(B, L, 3, self.n_heads, -1)
         qkv_3BHLd = qkv_BL3Hd.permute(2, 0, 3, 1, 4)
         q_BHLd, k_BHLd, v_BHLd = qkv_3BHLd.unbind(0)
         if self.l2_norm:
@@ -101,6 +104,10 @@ class AdaLNBlock(nn.Module):
         else:
             self.ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
+    def modulations(self, cond: Tensor) -> Tensor:
+        """(B, 1, 6, D) from the class embedding (B, D), or from (B, 1, 6, D) already projected if shared."""
+        return cond + self.ada_gss if self.shared else self.ada_lin(cond).view(cond.shape[0], 1, 6, -1)
+
     def forward(
         self,
         x_BLD: Tensor,
@@ -108,12 +115,14 @@ class AdaLNBlock(nn.Module):
         mask_LL: Tensor | None,
         cache: KeyValues | None = None,
         between_BLD: Tensor | None = None,
+        six_B16D: Tensor | None = None,
     ) -> Tensor:
-        """Modulates x by `cond`: the class embedding (B, D), or (B, 1, 6, D) already projected if shared.
+        """Modulates x by `cond` (see `modulations`), or by what that has given before, `six_B16D`.
 
         `between_BLD` is added to the stream between attention and feed-forward.
         """
-        six_B16D = cond + self.ada_gss if self.shared else self.ada_lin(cond).view(cond.shape[0], 1, 6, -1)
+        if six_B16D is None:
+            six_B16D = self.modulations(cond)
         gamma1, gamma2, scale1, scale2, shift1, shift2 = six_B16D.unbind(2)
         h_BLD = self.attn(modulate(x_BLD, scale1, shift1, self.eps), mask_LL, cache)
         x_BLD = torch.addcmul(x_BLD, h_BLD, gamma1)

@@ -43,7 +43,8 @@ class VARCursor:
         if guidance.scale:
             labels_R = torch.cat([labels_B, torch.full_like(labels_B, model.config.num_classes)])
         self._cond_RD = model.class_emb(labels_R)
-        self._caches = [KeyValues() for _ in model.blocks]
+        self._modulations = model.modulations(self._cond_RD)
+        self._caches = [KeyValues(sum(self._sizes)) for _ in model.blocks]
         self._running = RunningMap(tokenizer.quantize.pyramid, tokenizer.quantize.quant_resi)
         self._cached = 0  # steps the caches hold
         self._log_probs: Tensor | None = None
@@ -112,7 +113,7 @@ class VARCursor:
         inputs_RmC = torch.cat([self._input_BmC, self._input_BmC]) if guided else self._input_BmC
         x_RnD = self._model.embed(inputs_RmC, self._cond_RD, steps)
         self._cached = steps.stop
-        return self._model.run_blocks(x_RnD, self._cond_RD, mask, self._caches)
+        return self._model.run_blocks(x_RnD, self._cond_RD, mask, self._caches, modulations=self._modulations)
 
     def _guided(self, logits_RnV: Tensor) -> Tensor:
         if not self._guidance.scale:

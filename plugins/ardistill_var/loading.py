@@ -72,6 +72,11 @@ def _guidance(settings: VARTeacherSettings, file: Weights) -> Guidance:
         base = PAPER_GUIDANCE if stored is None else cattrs.structure(dict(stored), Guidance)
     except Exception as error:  # cattrs raises groups of what went wrong
         raise WeightsError(f"{file.where} describes its sampling in words this version can't read") from error
+    return guided(settings, base)
+
+
+def guided(settings: VARTeacherSettings, base: Guidance) -> Guidance:
+    """How the teacher samples: the settings' words, else `base`."""
     return Guidance(
         scale=base.scale if settings.cfg is None else settings.cfg,
         top_k=base.top_k if settings.top_k is None else settings.top_k,

@@ -7,6 +7,7 @@ width, D model width, V codes, K steps. Source: VAR models/var.py:VAR.
 
 from collections.abc import Iterable
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -76,15 +77,29 @@ class VARBody(nn.Module):
         mask: Tensor | None,
         caches: Iterable[KeyValues] | None = None,
         between: Iterable[Tensor] | None = None,
+        modulations: Iterable[Tensor] | None = None,
     ) -> Tensor:
-        """All blocks; each extends its cache and adds its `between` where there are any, one a block."""
-        cond = self.shared_ada_lin(cond_BD)
-        if self.config.shared_aln:
-            cond = cond.view(cond_BD.shape[0], 1, 6, -1)
+        """All blocks; each extends its cache and adds its `between` where there are any, one a block.
+
+        `modulations` are those of `modulations(cond_BD)`, for who calls again and again.
+        """
+        cond = cond_BD if modulations is not None else self._projected(cond_BD)
         nothing = [None] * len(self.blocks)
-        for block, cache, between_BnD in zip(self.blocks, caches or nothing, between or nothing, strict=True):
-            x_BnD = block(x_BnD, cond, mask, cache, between_BnD)
+        each = zip(self.blocks, caches or nothing, between or nothing, modulations or nothing, strict=True)
+        for block, cache, between_BnD, six_B16D in each:
+            x_BnD = block(x_BnD, cond, mask, cache, between_BnD, six_B16D)
         return x_BnD
+
+    def modulations(self, cond_BD: Tensor) -> list[Tensor]:
+        """(B, 1, 6, D) for each block: what the condition does to it, however many tokens follow."""
+        cond = self._projected(cond_BD)
+        return [cast(AdaLNBlock, block).modulations(cond) for block in self.blocks]
+
+    def _projected(self, cond_BD: Tensor) -> Tensor:
+        """What blocks take: (B, D) itself, or (B, 1, 6, D) with shared adaLN."""
+        if not self.config.shared_aln:
+            return cond_BD
+        return self.shared_ada_lin(cond_BD).view(cond_BD.shape[0], 1, 6, -1)  # type: ignore[no-any-return]
 
     def hidden(self, inputs_BLC: Tensor, labels_B: Tensor) -> Tensor:
         """Teacher-forced pass: inputs (B, L - n_0, C) of the steps after the first -> (B, L, D).

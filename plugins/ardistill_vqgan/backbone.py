@@ -8,6 +8,7 @@ Sources: taming-transformers modules/diffusionmodules/model.py:Encoder, Decoder;
 
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -129,6 +130,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(shallowest, config.in_channels, 3, padding=1)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
+        z_BCHW = z_BCHW.contiguous(memory_format=torch.channels_last)  # what convolutions are faster in
         h_BCHW = self.mid(self.conv_in(z_BCHW))
         for level in reversed(self.up):
             h_BCHW = level(h_BCHW)

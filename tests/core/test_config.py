@@ -271,9 +271,9 @@ def test_unreadable_files_are_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["teacher=bounded"], "method is missing; write method=NAME, known: named, odd, toy"),
+        (["teacher=bounded"], "method is missing; write method=NAME, known: named (of toys), odd"),
         (["method=", "teacher=bounded"], "method is missing"),
-        (["method=tyo", "teacher=bounded"], "unknown method 'tyo'; did you mean toy? known: named, odd, toy"),
+        (["method=tyo", "teacher=bounded"], "unknown method 'tyo'; did you mean toy? known: named (of toys), odd"),
         ([*BASE, "method.alhpa=1"], "unknown key method.alhpa; did you mean method.alpha?"),
         ([*BASE, "alpha=1"], "unknown key alpha; did you mean method.alpha?"),
         ([*BASE, "teacher.low=2"], "teacher.low must be below high, not 2.0 >= 1.0"),

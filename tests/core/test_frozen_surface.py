@@ -11,6 +11,7 @@ from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
 from ardistill.cli.statistics import StatisticsWords
 from ardistill.cli.table import TableWords
 from ardistill.config import CheckpointConfig, EvalConfig, RunConfig
+from ardistill.config.bench import BenchMethod, BenchStudent, BenchTeacher, CompareConfig
 from ardistill.config.path_length import PathLengthConfig
 from ardistill.config.speed import SpeedConfig
 from ardistill.config.training import TrainConfig
@@ -28,6 +29,7 @@ def test_verbs() -> None:
         "sweep",
         "sample",
         "eval",
+        "bench",
         "compare",
         "table",
         "fetch",
@@ -103,6 +105,15 @@ def test_keys_of_an_eval() -> None:
     assert set(keys(EvalStudent)) == {*words, "teacher", "data", "device", "threads", "student"}
 
 
+def test_keys_of_a_bench() -> None:
+    words = ["batches", "largest", "precision", "modes", "repeats", "budget", "seed", "compare", "out"]
+    models = ["teacher", "data", "device", "threads"]
+    assert set(keys(BenchTeacher)) == {*words, *models}
+    assert set(keys(BenchMethod)) == {*words, *models, "method", "steps"}
+    assert set(keys(BenchStudent)) == {*words, *models, "student", "steps"}
+    assert keys(CompareConfig) == ["tokens", "whole", "batch", "of"]
+
+
 def test_keys_of_a_fetch() -> None:
     assert set(keys(FetchWords)) == {"out"}
 
@@ -145,6 +156,7 @@ def test_what_plugins_can_bring() -> None:
         "features",
         "metric",
         "callback",
+        "launcher",
         "recipe",
     )
     assert list(HOOKS) == [
@@ -157,6 +169,7 @@ def test_what_plugins_can_bring() -> None:
         "ardistill_features",
         "ardistill_metrics",
         "ardistill_callbacks",
+        "ardistill_launchers",
         "ardistill_recipes",
     ]
     assert [offer.kind for offer in HOOKS.values()] == list(KINDS)

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from ardistill_submitit.config import LocalConfig
+from ardistill_submitit.executing import has_ended
+from ardistill_submitit.local import Local
 
 from ardistill.__main__ import main
-from ardistill.config.launching import LauncherConfig
 from ardistill.launch.lock import holder
 from ardistill.launch.remote.state import states
-from ardistill.launch.remote.submitting import submit
 from ardistill.weights import read_weights
 from tests.launch.work import Tell
 
@@ -65,10 +66,12 @@ def test_tasks_meet_in_the_environment_after_the_setup(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("RANK", "7")  # of whoever submits
-    asked = LauncherConfig("local", tasks=2, time=1, setup="A='ex, y'\nexport GREETING=\"$A\"")
-    (launch,) = submit(Tell(), [tmp_path], asked, tmp_path / "logs", "tell")
+    asked = LocalConfig(tasks=2, time=1, setup="A='ex, y'\nexport GREETING=\"$A\"")
+    launcher = Local(asked)
+    (job,) = launcher.submit([Tell(tmp_path)], tmp_path / "logs", "tell")
+    assert launcher.states([job])[0].word == "running"
     files = wait_for(lambda: len(found := sorted(tmp_path.glob("?.json"))) == 2 and found)
-    wait_for(lambda: launch.ended)
+    wait_for(lambda: has_ended(job) and launcher.states([job])[0].word == "ended")
     one, other = (json.loads(file.read_text()) for file in files)
     assert (one.pop("RANK"), other.pop("RANK")) == ("0", "1")
     assert (one.pop("LOCAL_RANK"), other.pop("LOCAL_RANK")) == ("0", "1")
@@ -76,6 +79,27 @@ def test_tasks_meet_in_the_environment_after_the_setup(tmp_path, monkeypatch):
     assert one["WORLD_SIZE"] == one["LOCAL_WORLD_SIZE"] == "2"
     assert one["MASTER_ADDR"] == "127.0.0.1"
     assert one["GREETING"] == "ex, y"
+
+
+@left_alone
+def test_so_many_jobs_of_this_machine_run_at_once_as_were_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+
+    def earlier(parallel):
+        """How the jobs before stand whenever one more is handed over."""
+        launcher, jobs, seen = Local(LocalConfig(parallel=parallel, time=1)), [], []
+        for job in launcher.submit([Tell(folder) for folder in folders], tmp_path / "logs", "tell"):
+            seen.append([state.word for state in launcher.states(jobs)])
+            jobs.append(job)
+        wait_for(lambda: {state.word for state in launcher.states(jobs)} == {"ended"})
+        return seen
+
+    assert earlier(1) == [[], ["ended"], ["ended"] * 2]
+    assert earlier(0)[2] != ["ended"] * 2
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ import pytest
 
 from ardistill.errors import RunFolderError
 from ardistill.launch.folder import create, existing, safe_name
-from ardistill.launch.lock import LOCK, OWNER, Holder, holder, left_behind, locked
+from ardistill.launch.lock import LOCK, OWNER, holder, left_behind, locked
+from ardistill.processes import Process
 
 HOLD = "import sys; from pathlib import Path; from ardistill.launch.lock import locked\n"
 HOLD += "with locked(Path(sys.argv[1])): print('held', flush=True); input()"
@@ -122,7 +123,7 @@ def test_without_kernel_locks_another_machines_process_is_named_and_respected(tm
 
 def test_a_zombie_holds_nothing():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        known = Holder.here(process.pid)
+        known = Process.here(process.pid)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not known.alive()
 

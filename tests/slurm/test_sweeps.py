@@ -5,12 +5,13 @@ import os
 import signal
 
 import pytest
+from ardistill_submitit.config import SlurmConfig
+from ardistill_submitit.slurm import Slurm
 
 from ardistill.__main__ import main
-from ardistill.config.launching import LauncherConfig
 from ardistill.launch.lock import holder
 from ardistill.launch.remote.state import TO_RESUME, states
-from ardistill.launch.remote.submitting import submit
+from tests.launch.work import Tell
 from tests.slurm.handed import EVAL, SLURM, wait_for
 
 pytestmark = pytest.mark.slurm
@@ -75,6 +76,6 @@ def test_an_array_of_four_of_which_one_is_killed_and_one_cancelled_and_both_alon
 
 def test_all_cells_may_run_at_once_however_many_they_are(inside, tmp_path):
     inside.run("scontrol", "update", "nodename=localhost", "state=drain", "reason=test")
-    launches = submit(len, [tmp_path] * 300, LauncherConfig("slurm"), tmp_path / "logs", "many")
-    (job,) = inside.jobs(launches[0].job.partition("_")[0])
+    jobs = list(Slurm(SlurmConfig()).submit([Tell(tmp_path)] * 300, tmp_path / "logs", "many"))
+    (job,) = inside.jobs(jobs[0].id.partition("_")[0])
     assert (job["ArrayTaskId"], job["ArrayTaskThrottle"]) == ("0-299%300", "300")

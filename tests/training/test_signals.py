@@ -71,7 +71,7 @@ class Counting(Checkpoints):
 
     def save(self, position, modules, optimisers):
         self.saves += 1
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # to this thread, hence now
         super().save(position, modules, optimisers)
 
 

@@ -1,1 +1,1 @@
-"""Seconds and bytes: taking turns, compiling, the largest batch that fits."""
+"""Seconds and bytes: taking turns, compiling, CUDA graphs, precision, the largest batch, what a device reaches."""

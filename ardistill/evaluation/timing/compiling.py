@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-Forward = Callable[..., Any]
+from ardistill.forwards import Forward, swapped
+from ardistill.wording import printable
+
 Backend = str | Callable[..., Any]
 """As torch.compile takes it."""
 
@@ -43,21 +45,6 @@ def networks(work: Callable[[], object]) -> list[nn.Module]:
     return list(found)
 
 
-@contextmanager
-def _swapped(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
-    """Within, the modules run these in place of their own `forward`."""
-    own = {module: vars(module)["forward"] for module in forwards if "forward" in vars(module)}
-    for module, forward in forwards.items():
-        vars(module)["forward"] = forward
-    try:
-        yield
-    finally:
-        for module in forwards:
-            del vars(module)["forward"]
-            if module in own:
-                vars(module)["forward"] = own[module]
-
-
 class Compiler:
     """Compiles every network once, whoever calls it. From `compiling()`."""
 
@@ -65,21 +52,25 @@ class Compiler:
         self._backend = backend
         self._forwards: dict[nn.Module, Forward] = {}
 
-    def compiled(self, work: Callable[[int], object], batch: int) -> Callable[[int], object] | None:
-        """`work` through compiled networks, of any batch; None if it calls no network. `batch` is tried to see which.
+    def forwards(self, work: Callable[[], object]) -> Mapping[nn.Module, Forward]:
+        """What the networks that `work` calls run when compiled; it is tried to see which they are.
 
         Compiling itself happens in the first calls.
         """
-        forwards = {}
-        for module in networks(lambda: work(batch)):
+        found = networks(work)
+        for module in found:
             if module not in self._forwards:
                 self._forwards[module] = torch.compile(module.forward, backend=self._backend)
-            forwards[module] = self._forwards[module]
+        return {module: self._forwards[module] for module in found}
+
+    def compiled(self, work: Callable[[int], object], batch: int) -> Callable[[int], object] | None:
+        """`work` through its `forwards`, of any batch; None if it calls no network. `batch` is tried to see."""
+        forwards = self.forwards(lambda: work(batch))
         if not forwards:
             return None
 
         def run(batch: int) -> object:
-            with _swapped(forwards):
+            with swapped(forwards):
                 return work(batch)
 
         return run
@@ -96,3 +87,9 @@ def compiling(backend: Backend = "inductor") -> Iterator[Compiler]:
             yield Compiler(backend)
         finally:
             torch.compiler.reset()
+
+
+def reason(error: Exception) -> str:
+    """The first line of the cause, and the second where the first only leads to it ("backend raised:")."""
+    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    return printable(" ".join(lines[: 2 if lines[0].endswith(":") else 1]))

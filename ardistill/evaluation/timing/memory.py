@@ -1,6 +1,6 @@
 """The highest memory within a block, the memory that is left, and the largest batch that fits into it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -137,3 +137,18 @@ def largest_batch(
         if seconds > patience or (left is not None and 2 * grown > left / 2):
             break
     return found
+
+
+def largest_of(
+    seconds_at: Callable[[int], float],
+    batches: Sequence[int],
+    device: torch.device,
+    *,
+    most: int = 1024,
+    patience: float = 30.0,
+) -> int | None:
+    """`largest_batch` from the last of `batches`; where that does not fit, from the one before it, and so on."""
+    tried = (
+        largest_batch(seconds_at, start, device, most=most, patience=patience) for start in reversed(batches)
+    )
+    return next((batch for batch in tried if batch is not None), None)

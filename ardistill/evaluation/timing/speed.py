@@ -16,11 +16,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from ardistill.evaluation.timing.compiling import Backend, Compiler, compiling
-from ardistill.evaluation.timing.memory import largest_batch, unless_full
+from ardistill.evaluation.timing.compiling import Backend, Compiler, compiling, reason
+from ardistill.evaluation.timing.memory import largest_of, unless_full
 from ardistill.evaluation.timing.rounds import Bench, Laps
 from ardistill.protocols import Progress
-from ardistill.wording import printable
 
 _COMPILING_CALLS = 2
 """Of each batch; the second compiles what depends on how sizes change."""
@@ -118,7 +117,8 @@ def time_all(
     bench = Bench(device, repeats, warmup, budget, clock, progress)
     ends: dict[str, int | None] = {}
     for done, subject in enumerate(subjects if largest else ()):
-        ends[subject.name] = _largest(subject, batches, bench, most, patience)
+        call = partial(bench.elapsed_at, subject.images)
+        ends[subject.name] = largest_of(call, batches, device, most=most, patience=patience)
         progress.advance(done + 1, len(subjects), "seeking the largest batch that fits")
     sizes = {each.name: sorted({*batches, ends.get(each.name) or batches[0]}) for each in subjects}
     works = [_Work(each.name, decoding, False, call) for each in subjects for decoding, call in each.calls()]
@@ -136,21 +136,6 @@ def time_all(
     return tuple(timings)
 
 
-def _largest(
-    subject: Subject, batches: Sequence[int], bench: Bench, most: int, patience: float
-) -> int | None:
-    """By doubling the last batch; where that does not fit, the one before it, and so on."""
-
-    def seconds_at(batch: int) -> float:
-        return bench.elapsed(partial(subject.images, batch))
-
-    tried = (
-        largest_batch(seconds_at, start, bench.device, most=most, patience=patience)
-        for start in reversed(batches)
-    )
-    return next((batch for batch in tried if batch is not None), None)
-
-
 def _compiled(subject: Subject, sizes: Sequence[int], compiler: Compiler, bench: Bench) -> list[_Work]:
     """What `subject` does, compiled for these batches; nothing, and a warning, where that fails."""
     works = []
@@ -164,16 +149,10 @@ def _compiled(subject: Subject, sizes: Sequence[int], compiler: Compiler, bench:
             for work, batch, _ in product(works, sizes, range(_COMPILING_CALLS)):
                 unless_full(partial(work.call, batch), bench.device)
     except Exception as error:  # of torch.compile or of the compiler it needs: there are many kinds
-        told = f"{subject.name} has no compiled timings, since torch.compile failed ({_reason(error)})"
+        told = f"{subject.name} has no compiled timings, since torch.compile failed ({reason(error)})"
         logging.getLogger("ardistill").warning(told)
         return []
     return works
-
-
-def _reason(error: Exception) -> str:
-    """The first line of the cause, and the second where the first only leads to it ("backend raised:")."""
-    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-    return printable(" ".join(lines[: 2 if lines[0].endswith(":") else 1]))
 
 
 @attrs.frozen

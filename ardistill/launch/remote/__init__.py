@@ -1,1 +1,1 @@
-"""Runs handed over to other processes: jobs through submitit, the traces they leave, their state from outside."""
+"""Runs handed over to launchers' jobs: the traces they leave, their state from outside."""

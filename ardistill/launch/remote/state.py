@@ -1,24 +1,33 @@
-"""How runs stand, seen from outside: from their folders, and from the queue where it answers."""
+"""How runs stand, seen from outside: from their folders, and from their launchers where these can tell."""
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
+from ardistill.config import Section, structure_trees
+from ardistill.config.families import settings_class
+from ardistill.config.launching import LAUNCHERS
+from ardistill.errors import ArdistillError
 from ardistill.launch import folder as folders
 from ardistill.launch.lock import LOCK, holder, left_behind
 from ardistill.launch.remote import traces
-from ardistill.launch.remote.queue import Queued, queued
+from ardistill.launch.remote.submitting import opened
 from ardistill.launch.remote.traces import Done, Failure, Launch
-from ardistill.wording import printable
+from ardistill.launchers import Job, JobState
+from ardistill.plugins import Registry, discover
+from ardistill.wording import message_of, printable
 
 FINISHED, RUNNING, WAITING, STARTING = "finished", "running", "waiting", "starting"
 FAILED, CANCELLED, INTERRUPTED, NOT_BEGUN = "failed", "cancelled", "interrupted", "not begun"
 MISSING, UNKNOWN = "missing", "unknown"
 TO_RESUME = frozenset({FAILED, CANCELLED, INTERRUPTED, NOT_BEGUN, MISSING})
 """States that only another submission changes."""
+_OF_JOBS = {"waiting": WAITING, "running": STARTING, "cancelled": CANCELLED, "unknown": UNKNOWN}
+"""What a job's state means for a run that no process holds, but for that of one that has ended."""
 _TAIL = 4096
 _LOOKS = 2
 """Looks in a row that must agree on an end: what a job wrote last may take a moment to be seen here."""
@@ -35,22 +44,56 @@ class State:
     note: str = ""
 
 
-def states(runs: Sequence[Path]) -> list[State]:
-    """Asks the queue once, if any of them is Slurm's."""
-    launches = [traces.read(run, traces.LAUNCH, Launch) for run in runs]
-    slurm = any(launch is not None and launch.launcher == "slurm" for launch in launches)
-    queue = queued() if slurm else {}
-    return [_state(run, launch, queue) for run, launch in zip(runs, launches, strict=True)]
+def states(runs: Sequence[Path], registry: Registry | None = None) -> list[State]:
+    """Asks each launcher once for all its jobs, before the folders are looked at: a job may end meanwhile."""
+    launches = {
+        run: launch for run in runs if (launch := traces.read(run, traces.LAUNCH, Launch)) is not None
+    }
+    left = [run for run in launches if not (run / folders.REPORT).is_file()]
+    jobs = _jobs({run: launches[run] for run in left}, registry) if left else {}
+    return [_state(run, launches.get(run), jobs.get(run, JobState("ended"))) for run in runs]
 
 
-def _state(run: Path, launch: Launch | None, queue: Mapping[str, Queued] | None) -> State:
+def _jobs(launches: Mapping[Path, Launch], registry: Registry | None) -> Mapping[Path, JobState]:
+    """How the jobs of runs stand, as the launchers tell that submitted them."""
+    registry = discover() if registry is None else registry
+    alike: defaultdict[str, list[Path]] = defaultdict(list)
+    for run, launch in launches.items():
+        alike[json.dumps([launch.launcher, launch.settings], sort_keys=True)].append(run)
+    found: dict[Path, JobState] = {}
+    for runs in alike.values():
+        first = launches[runs[0]]
+        told = _told(first.launcher, first.settings, [launches[run].told() for run in runs], registry)
+        found.update(zip(runs, told, strict=True))
+    return found
+
+
+def _told(
+    name: str, settings: Mapping[str, object], jobs: Sequence[Job], registry: Registry
+) -> Sequence[JobState]:
+    """What a launcher tells of its jobs. One that is not installed, or fails, costs what it would have told."""
+    try:
+        cls = settings_class("launcher", name, LAUNCHERS, registry)
+        launcher = opened(Section(name, structure_trees([dict(settings)], cls, registry)), registry)
+        told = list(launcher.states(jobs))
+        if len(told) == len(jobs):
+            return told
+        reason = f"launcher {name} tells of {len(told)} jobs, and {len(jobs)} were asked for"
+    except ArdistillError as error:
+        reason = message_of(error)
+    except Exception as error:  # whatever a plugin raises
+        reason = f"launcher {name} can't tell ({type(error).__name__}: {message_of(error)})"
+    return [JobState("unknown", reason)] * len(jobs)
+
+
+def _state(run: Path, launch: Launch | None, job: JobState) -> State:
     if not (run / folders.CONFIG).is_file():
         return State(MISSING)
-    word, note = _stands(run, launch, queue)
+    word, note = _stands(run, launch, job)
     return State(word, _progress(run, word), _age(run), "" if launch is None else launch.job, printable(note))
 
 
-def _stands(run: Path, launch: Launch | None, queue: Mapping[str, Queued] | None) -> tuple[str, str]:
+def _stands(run: Path, launch: Launch | None, job: JobState) -> tuple[str, str]:
     """The state, and who or why."""
     if (run / folders.REPORT).is_file():
         return FINISHED, ""
@@ -58,30 +101,10 @@ def _stands(run: Path, launch: Launch | None, queue: Mapping[str, Queued] | None
         return RUNNING, str(held)
     if launch is None:
         return _ended(run, INTERRUPTED if (run / LOCK).exists() else NOT_BEGUN, "")
-    return _handed_over(run, launch, queue)
-
-
-def _handed_over(run: Path, launch: Launch, queue: Mapping[str, Queued] | None) -> tuple[str, str]:
-    """Of a run that was handed over, and that no process holds."""
-    found = _in_queue(launch, queue)
-    if found is not None and found.live:
-        waits = found.state != "RUNNING"
-        return WAITING if waits else STARTING, f"{found.state.lower()}: {found.reason}" if waits else ""
-    if launch.launcher == "slurm" and queue is None and not launch.ended:
-        return UNKNOWN, "squeue does not answer"
-    if _cancelled(launch, found):
-        return CANCELLED, ""
-    how = "is gone" if found is None else f"ended: {found.state.lower()}, {found.reason}"
+    if job.word in _OF_JOBS:
+        return _OF_JOBS[job.word], job.note
+    how = f"ended: {job.note}" if job.note else "is gone"
     return _ended(run, FAILED, f"job {launch.job} {how}{_last_words(launch)}")
-
-
-def _cancelled(launch: Launch, found: Queued | None) -> bool:
-    """Of a job that is not going to run. One that the queue has forgotten before it wrote a line was cancelled: Slurm
-    keeps no record of an array's jobs that are cancelled while they wait.
-    """
-    if found is None:
-        return launch.launcher == "slurm" and not launch.log().exists()
-    return found.state == "CANCELLED"
 
 
 def _ended(run: Path, otherwise: str, note: str) -> tuple[str, str]:
@@ -93,18 +116,12 @@ def _ended(run: Path, otherwise: str, note: str) -> tuple[str, str]:
     return otherwise, note
 
 
-def _in_queue(launch: Launch, queue: Mapping[str, Queued] | None) -> Queued | None:
-    if launch.process is not None:
-        alive = launch.process.alive()
-        return Queued("RUNNING", launch.process.host) if alive else None
-    return (queue or {}).get(launch.job)
-
-
 def _last_words(launch: Launch) -> str:
     """The last line of the job's log, srun's own after all others."""
     try:
-        with launch.log().open("rb") as file:
-            file.seek(max(0, launch.log().stat().st_size - _TAIL))
+        log = Path(launch.log)
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
@@ -146,11 +163,11 @@ def _age(run: Path) -> float | None:
     return max(0.0, time.time() - max(times)) if times else None
 
 
-def ended(runs: Sequence[Path], *, pause: float) -> list[State]:
+def ended(runs: Sequence[Path], registry: Registry, *, pause: float) -> list[State]:
     """Waits until each run is finished or failed, and tells which."""
     agreed = 0
     while True:
-        found = states(runs)
+        found = states(runs, registry)
         if all(state.word == FINISHED for state in found):
             return found
         agreed = agreed + 1 if all(state.word in {FINISHED, *TO_RESUME} for state in found) else 0

@@ -5,26 +5,25 @@ launch.json says which job it was handed to, failure.json why it failed, progres
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import cattrs
 
 from ardistill.errors import ArdistillError
 from ardistill.files import json_text, write_atomic
-from ardistill.launch.lock import Holder
+from ardistill.launchers import INTERRUPTED, Job
+from ardistill.processes import Process
 from ardistill.wording import message_of, printable
 
 if TYPE_CHECKING:
     from ardistill.protocols import Progress  # which imports torch
 
 LAUNCH, FAILURE, PROGRESS = "launch.json", "failure.json", "progress.json"
-INTERRUPTED = 75
-"""The exit code of a run that a signal stopped, and that goes on where it stands."""
 _EVERY = 5.0
 """Seconds between two records of progress."""
 
@@ -33,23 +32,22 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Launch:
-    """The job a run was handed to. `job` is Slurm's number, 12 or 12_3 of an array, or that of a process here."""
+    """The job a run was handed to, and the launcher that knows it: its name and its settings, as TOML has them."""
 
     launcher: str
     job: str
-    logs: str
+    log: str = ""
     submitted: str = attrs.field(factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    process: Holder | None = None
-    """What watches over a job of this machine."""
+    process: Process | None = None
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
 
-    def log(self, task: int = 0) -> Path:
-        """What the job's task has written to stderr, all its lives in one file."""
-        return Path(self.logs) / f"{self.job}_{task}_log.err"
+    @classmethod
+    def of(cls, launcher: str, settings: Mapping[str, Any], job: Job) -> "Launch":
+        return cls(launcher, job.id, job.log, process=job.process, settings=settings)
 
-    @property
-    def ended(self) -> bool:
-        """Whether submitit has recorded an end. The record is a pickle, and is not opened."""
-        return (Path(self.logs) / f"{self.job}_0_result.pkl").exists()
+    def told(self) -> Job:
+        """The job, as the launcher told it."""
+        return Job(self.job, self.log, self.process)
 
 
 @attrs.frozen
@@ -89,10 +87,15 @@ def failure_told(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if not (isinstance(error, ArdistillError) and error.exit_code == INTERRUPTED):
-            kind = "" if isinstance(error, ArdistillError) else f"{type(error).__name__}: "
-            with suppress(OSError):  # a disk that is full, say: the error itself is what counts
-                write(folder, FAILURE, Failure(printable(f"{kind}{message_of(error)}")))
+            tell_failure(folder, error)
         raise
+
+
+def tell_failure(folder: Path, error: Exception) -> None:
+    """Leaves the record of a failure."""
+    kind = "" if isinstance(error, ArdistillError) else f"{type(error).__name__}: "
+    with suppress(OSError):  # a disk that is full, say: the error itself is what counts
+        write(folder, FAILURE, Failure(printable(f"{kind}{message_of(error)}")))
 
 
 class Recorded:
