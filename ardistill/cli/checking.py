@@ -11,6 +11,8 @@ import attrs
 from ardistill.cli.terminal import print_table
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import parse_words
+from ardistill.config.families import settings_class
+from ardistill.config.launching import LAUNCHERS
 from ardistill.errors import ArdistillError, ConfigError, PluginError
 from ardistill.plugins import KINDS, Found, Problem, Registry, discover
 from ardistill.wording import did_you_mean, listed, message_of, printable, shown
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 PASSED, FAILED, LEFT = "passed", "failed", "not checked"
 _RECIPES = (
     "recipes train for minutes; run this one with: python -m ardistill pretrain {name} out=DIR quick=true"
+)
+_JOBS = (
+    "a check hands no job over; try one with: python -m ardistill run 'method=onestep*' teacher=var quick=true "
+    "launcher={name} launcher.wait=true"
 )
 
 
@@ -98,6 +104,9 @@ def _rows(
     except PluginError as error:
         yield Row(thing, "it can be loaded", FAILED, str(error))
         return
+    if found.offer.kind == "launcher":
+        yield from _of_launcher(thing, found, registry)
+        return
     with ExitStack() as stack:
         try:
             checks, checked = stack.enter_context(subject(found, words, registry))
@@ -113,6 +122,18 @@ def _rows(
             progress.advance(done, len(checks), f"checks of {thing}")
             result = PASSED if outcome.fault is None else FAILED
             yield Row(thing, outcome.check, result, outcome.fault or "")
+
+
+def _of_launcher(thing: str, found: Found, registry: Registry) -> Iterator[Row]:
+    """Its settings alone: a check hands no jobs over."""
+    check = "its settings are a launcher's"
+    try:
+        settings_class("launcher", found.full_name, LAUNCHERS, registry)
+    except PluginError as error:
+        yield Row(thing, check, FAILED, str(error))
+        return
+    yield Row(thing, check, PASSED)
+    yield Row(thing, "its jobs", LEFT, _JOBS.format(name=found.offer.name))
 
 
 @contextmanager

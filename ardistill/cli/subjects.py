@@ -72,6 +72,21 @@ class OfMethod(OnToy):
 
 
 @attrs.frozen(kw_only=True)
+class OfMetric(OfData):
+    """On noise of the data's shape and classes."""
+
+    metric: Section = attrs.field(metadata=section_of("metric"))
+
+
+@attrs.frozen(kw_only=True)
+class OfCallback:
+    """In runs of the kit's own."""
+
+    callback: Section = attrs.field(metadata=section_of("callback"))
+    quick: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class OfTrajectory(OnToy):
     trajectory: Section = attrs.field(metadata=section_of("trajectory"))
 
@@ -85,6 +100,8 @@ _HEADS: Mapping[str, frozenset[str]] = {
     "method": _TEACHER | {"method"},
     "dataset": frozenset({"data"}),
     "features": frozenset({"data", "weights"}),
+    "metric": frozenset({"metric", "data"}),
+    "callback": frozenset({"callback"}),
 }
 
 
@@ -107,9 +124,11 @@ def subject(found: Found, words: Sequence[str], registry: Registry) -> AbstractC
         "method": _method,
         "dataset": _dataset,
         "features": _features,
+        "metric": _metric,
+        "callback": _callback,
     }
     if kind not in makers:
-        raise ConfigError(f"there are no checks of a {kind}")
+        raise ConfigError(f"the kit has no checks of a {kind}; try {found.offer.name} in a run")
     own = [word for word in words if word.partition("=")[0].partition(".")[0] in heads_of(kind)]
     return makers[kind](found, own, registry)
 
@@ -235,6 +254,27 @@ def _dataset(found: Found, words: Sequence[str], registry: Registry) -> Iterator
     yield (
         DATASET_CHECKS,
         DatasetSubject(registry.load("dataset", asked(found, registry))(given.data.settings)),
+    )
+
+
+@contextmanager
+def _metric(found: Found, words: Sequence[str], registry: Registry) -> Iterator[Checked]:
+    from ardistill.testing.metrics import CHECKS, MetricSubject
+
+    given = _structured(words, OfMetric, registry, metric=asked(found, registry))
+    dataset = registry.load("dataset", given.data.name)(given.data.settings)
+    make = partial(registry.load("metric", asked(found, registry)), given.metric.settings)
+    yield CHECKS, MetricSubject(make, dataset.image_shape, dataset.n_classes)
+
+
+@contextmanager
+def _callback(found: Found, words: Sequence[str], registry: Registry) -> Iterator[Checked]:
+    from ardistill.testing.callbacks import CHECKS, CallbackSubject
+
+    given = _structured(words, OfCallback, registry, callback=asked(found, registry))
+    yield (
+        CHECKS,
+        CallbackSubject(partial(registry.load("callback", asked(found, registry)), given.callback.settings)),
     )
 
 

@@ -10,9 +10,11 @@ docs/conformance.md lists what is checked.
 """
 
 from ardistill.testing.checks import (
+    check_callback,
     check_dataset,
     check_features,
     check_method,
+    check_metric,
     check_student,
     check_teacher,
     check_tokenizer,
@@ -23,9 +25,11 @@ from ardistill.testing.toy import toy_teacher
 
 __all__ = [
     "NonConforming",
+    "check_callback",
     "check_dataset",
     "check_features",
     "check_method",
+    "check_metric",
     "check_student",
     "check_teacher",
     "check_tokenizer",

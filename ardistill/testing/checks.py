@@ -17,19 +17,23 @@ from torch import Tensor, nn
 from ardistill.protocols import (
     Alignment,
     ARTeacher,
+    Callback,
     Condition,
     Dataset,
     FeatureNetwork,
     Jumper,
+    Metric,
     Student,
     StudentSpec,
     Tokenizer,
 )
 from ardistill.testing import (
+    callbacks,
     cursors,
     data,
     jumpers,
     methods,
+    metrics,
     students,
     teachers,
     tokenizers,
@@ -37,8 +41,10 @@ from ardistill.testing import (
     trunks,
 )
 from ardistill.testing import updates as updating
+from ardistill.testing.callbacks import CallbackSubject
 from ardistill.testing.conformity import Case, Check, S, conform
 from ardistill.testing.data import DatasetSubject, FeaturesSubject
+from ardistill.testing.metrics import MetricSubject
 from ardistill.testing.practice import Make, MethodSubject, pixels
 from ardistill.testing.subjects import Rebuild, StudentSubject, TeacherSubject
 from ardistill.testing.tokenizers import TokenizerSubject
@@ -195,6 +201,29 @@ def check_features(
 ) -> None:
     """Raises NonConforming at the first promise of `protocols.FeatureNetwork` that is broken, on such images."""
     conform(data.FEATURES_CHECKS, FeaturesSubject(made(network), image_shape))
+
+
+def check_metric(
+    make: Callable[[], Metric],
+    *,
+    image_shape: tuple[int, int, int] = (3, 16, 16),
+    n_classes: int = 10,
+    n_features: int = 8,
+) -> None:
+    """Raises NonConforming at the first promise of `protocols.Metric` that is broken.
+
+    `make()` makes the metric anew, e.g. `partial(Mine, MineConfig())`; it is shown noise of that shape, with labels of
+    the first classes and features of so many numbers.
+    """
+    conform(metrics.CHECKS, MetricSubject(make, image_shape, n_classes, n_features))
+
+
+def check_callback(make: Callable[[Path], Callback]) -> None:
+    """Raises NonConforming at the first promise of `protocols.Callback` that is broken.
+
+    `make(folder)` makes the callback of a run in that folder, e.g. `partial(Mine, MineConfig())`.
+    """
+    conform(callbacks.CHECKS, CallbackSubject(make))
 
 
 def _lifted(checks: Checks[Any], what: str, of: Callable[[Any], Any]) -> Checks[Any]:

@@ -170,7 +170,10 @@ def losses_change_nothing(subject: MethodSubject, case: Case) -> None:
     """losses() change neither the method's modules nor the teacher, and backward() fills the role's gradients alone."""
     for phase, role in subject.entered(case):
         modules = dict(subject.method.modules)
-        for module in modules.values():
+        for seed, module in enumerate(modules.values()):
+            looking.stir(
+                module, seed
+            )  # two networks may begin where neither has anything to learn of the other
             module.zero_grad()  # what the role before has left
         things = {"modules": modules, "teacher": subject.teacher}
         before, trained = looking.all_bits(things), phase.roles[role].module

@@ -6,15 +6,19 @@ import pytest
 
 from ardistill.testing import (
     NonConforming,
+    check_callback,
     check_dataset,
     check_features,
     check_method,
+    check_metric,
     check_student,
     check_teacher,
     check_tokenizer,
     check_trajectory,
 )
+from ardistill.testing import callbacks as kit_callbacks
 from ardistill.testing import data as kit_data
+from ardistill.testing import metrics as kit_metrics
 from ardistill.testing import tokenizers as kit_tokenizers
 from ardistill.testing import trajectories as kit_trajectories
 from ardistill.testing.checks import (
@@ -28,7 +32,7 @@ from ardistill.testing.checks import (
 from ardistill.testing.conformity import outcomes
 from ardistill.testing.subjects import TeacherSubject
 from ardistill.trajectories import Pairing
-from tests.testing import broken, plain
+from tests.testing import broken, broken_listeners, plain
 
 features = partial(check_features, image_shape=(3, 2, 2))
 trajectory = partial(check_trajectory, teacher=plain.TEACHER, of_noise=True)
@@ -62,6 +66,14 @@ def faults_of_features(given):
     return kit_data.FEATURES_CHECKS, kit_data.FeaturesSubject(given(), (3, 2, 2))
 
 
+def faults_of_metric(given):
+    return kit_metrics.CHECKS, kit_metrics.MetricSubject(given)
+
+
+def faults_of_callback(given):
+    return kit_callbacks.CHECKS, kit_callbacks.CallbackSubject(given)
+
+
 KINDS = [
     (faults_of_tokenizer, broken.TOKENIZERS),
     (faults_of_teacher, broken.TEACHERS),
@@ -69,6 +81,8 @@ KINDS = [
     (faults_of_trajectory, broken.TRAJECTORIES),
     (faults_of_dataset, broken.DATASETS),
     (faults_of_features, broken.NETWORKS),
+    (faults_of_metric, broken_listeners.METRICS),
+    (faults_of_callback, broken_listeners.CALLBACKS),
 ]
 CASES = [
     pytest.param(parts, thing, *told, id=thing.__name__)
@@ -93,6 +107,14 @@ def looked_at(checks, name):
     return [check for check in checks if check.gate or check.name == name]
 
 
+@pytest.fixture
+def released():
+    """What a defect leaves behind in the process goes."""
+    yield
+    broken_listeners.release()
+
+
+@pytest.mark.usefixtures("released")
 @pytest.mark.parametrize(("parts", "thing", "name", "said"), CASES)
 def test_a_defect_is_found(parts, thing, name, said):
     checks, subject = parts(thing)
@@ -116,6 +138,8 @@ def test_a_methods_defect_is_found(thing):
         (trajectory, broken.narrow),
         (check_dataset, broken.Bytes),
         (features, broken.Miscounted),
+        (check_metric, broken_listeners.NotANumber),
+        (check_callback, broken_listeners.KnowsOneLoss),
     ],
 )
 def test_a_defect_is_an_assertion_that_fails(check, thing):
@@ -134,6 +158,8 @@ def test_a_defect_is_an_assertion_that_fails(check, thing):
         (trajectory, plain.by_quantile),
         (check_dataset, broken.Data),
         (features, broken.Network),
+        (check_metric, broken_listeners.Brightness),
+        (check_callback, broken_listeners.Diary),
     ],
 )
 def test_what_has_no_defect_passes(check, thing):
@@ -173,6 +199,8 @@ def test_every_check_has_a_defect_that_it_finds():
         kit_trajectories.CHECKS,
         kit_data.DATASET_CHECKS,
         kit_data.FEATURES_CHECKS,
+        kit_metrics.CHECKS,
+        kit_callbacks.CHECKS,
     ]
     names = {check.name.rpartition(": ")[2] for checks in lists for check in checks}
     assert names - found == {"states_are_data_then_noise"}

@@ -14,7 +14,11 @@ from ardistill_dd2.method import DD2
 from ardistill_dd2.tuning import ancestral
 from ardistill_exact.config import DenseConfig, SparseConfig, TrunkConfig
 from ardistill_exact.teacher import dense_teacher, sparse_teacher
+from ardistill_fidelity.config import DiversityConfig
+from ardistill_fidelity.diversity import Diversity
 from ardistill_llamagen.dd1 import LlamaGenDD1
+from ardistill_profile.callback import Profile
+from ardistill_profile.config import ProfileConfig
 from ardistill_vqgan.config import TamingConfig
 from ardistill_vqgan.quantizer_training import initialise
 from ardistill_vqgan.taming import TamingVQGAN
@@ -22,9 +26,11 @@ from ardistill_vqgan.taming import TamingVQGAN
 from ardistill.plugins import discover
 from ardistill.protocols import Guidance, Jumps
 from ardistill.testing import (
+    check_callback,
     check_dataset,
     check_features,
     check_method,
+    check_metric,
     check_student,
     check_teacher,
     check_tokenizer,
@@ -137,3 +143,20 @@ def test_datasets_and_their_feature_networks_conform(name):
     check_dataset(dataset)
     network = REGISTRY.load("features", dataset.features)(dataset.weights)
     check_features(network, dataset.image_shape)
+
+
+def test_metrics_conform():
+    check_metric(partial(Diversity, DiversityConfig()))
+    check_metric(partial(Diversity, DiversityConfig()), image_shape=(1, 2, 2), n_classes=1, n_features=1)
+
+
+def test_callbacks_conform():
+    check_callback(partial(Profile, ProfileConfig(skip=2, updates=2)))
+
+
+def test_every_bundled_metric_and_callback_is_checked():
+    own = {(f.offer.kind, f.offer.name) for f in REGISTRY.offers() if f.origin.distribution == "ardistill"}
+    assert {each for each in own if each[0] in ("metric", "callback")} == {
+        ("metric", "diversity"),
+        ("callback", "profile"),
+    }

@@ -128,6 +128,11 @@ def test_a_plugin_that_cannot_be_imported(kit, capsys):
         ),
         (("teacher:good", "data=digts"), "unknown dataset 'digts'; did you mean digits?"),
         (
+            ("metric:diversity", "metric.per_clas=2"),
+            "unknown key metric.per_clas; did you mean metric.per_class?",
+        ),
+        (("callback:profile", "callback.skip=0"), "callback.skip must be"),
+        (
             ("recipe:digits",),
             "nothing of recipe:digits could be checked; recipe:digits: recipes train for minutes",
         ),
@@ -149,6 +154,8 @@ def test_what_the_user_can_mend_is_one_sentence(kit, capsys, words, message):
         ["trajectory:flow-matching", "trajectory.evaluations=4"],
         ["dataset:digits"],
         ["features:exact"],
+        ["metric:diversity", "metric.per_class=20", "data=exact-dense"],
+        ["callback:profile", "callback.skip=2", "callback.updates=2"],
     ],
 )
 def test_bundled_plugins_by_words(kit, capsys, words):

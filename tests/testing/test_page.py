@@ -8,10 +8,12 @@ import pytest
 from ardistill.testing import (
     NonConforming,
     __all__,
+    callbacks,
     cursors,
     data,
     jumpers,
     methods,
+    metrics,
     students,
     teachers,
     tokenizers,
@@ -33,6 +35,8 @@ LISTS = {
     "Trajectory": trajectories.CHECKS,
     "Dataset": data.DATASET_CHECKS,
     "Feature network": data.FEATURES_CHECKS,
+    "Metric": metrics.CHECKS,
+    "Callback": callbacks.CHECKS,
 }
 
 
