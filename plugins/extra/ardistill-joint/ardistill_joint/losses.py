@@ -1,38 +1,31 @@
-"""The losses of the second phase.
+"""The losses of the two stages.
 
-Shape legend: M draws, B batch, L tokens, V codes, C code width. x_t = (1 - t) q + t eps.
+Shape legend: B batch, L tokens, V codes.
 """
 
-import torch
 from torch import Tensor
 
-from ardistill.flow import interpolate, posterior_mean
 
-
-def straight_through(logits_BLV: Tensor, codes_VC: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens (B, L), and their codes (B, L, C) whose gradient is that of the mean code under the softmax."""
-    tokens_BL = logits_BLV.argmax(-1)
-    mean_BLC = logits_BLV.softmax(-1) @ codes_VC
-    return tokens_BL, mean_BLC + (codes_VC[tokens_BL] - mean_BLC).detach()
-
-
-def score_distillation(
-    q_BLC: Tensor,
-    eps_MBLC: Tensor,
-    t_MBL: Tensor,
-    teacher_BLV: Tensor,
-    guidance_BLV: Tensor,
-    codes_VC: Tensor,
-    *,
-    alpha: float,
+def soft_cross_entropy(
+    log_p_BLV: Tensor, target_BLV: Tensor, weights_L: Tensor, weights_B: Tensor | None = None
 ) -> Tensor:
-    """SiD's loss between two conditional distributions over codes (DD2, equation 4; SiD, 2404.04057).
+    """Nats a token of the student's distributions under given ones (log-probabilities), a mean weighted along L.
 
-    Both scores are closed forms of log-probabilities that are handed in without gradient.
+    `weights_B` multiplies an image's share of it.
     """
-    x_MBLC = interpolate(q_BLC, eps_MBLC, t_MBL)
-    teacher_MBLC = posterior_mean(x_MBLC, t_MBL, teacher_BLV, codes_VC)
-    gap_MBLC = teacher_MBLC - posterior_mean(x_MBLC, t_MBL, guidance_BLV, codes_VC)
-    with torch.no_grad():
-        weight_MB11 = 1 / ((q_BLC - teacher_MBLC).abs().mean((-2, -1), keepdim=True) + 0.01)
-    return (weight_MB11 * gap_MBLC * ((teacher_MBLC - q_BLC) - alpha * gap_MBLC)).mean()
+    nats_B = (-(target_BLV.exp() * log_p_BLV).sum(-1) * weights_L).sum(-1) / weights_L.sum()
+    return (nats_B if weights_B is None else nats_B * weights_B).mean()
+
+
+def reverse_kl(log_p_BLV: Tensor, student_BLV: Tensor, teacher_BLV: Tensor, *, bound: float) -> Tensor:
+    """What moves the student along its reverse KL divergence from the teacher; a scalar.
+
+    `student_BLV` and `teacher_BLV` are log-probabilities of the next token given the student's own earlier ones, the
+    student's as a guidance network tells them; both are constants here. The divergence of whole sequences is the mean,
+    over the student's, of sum_l log student(x_l | x_<l) - log teacher(x_l | x_<l). That difference is its first
+    variation at a token, and since token l is drawn from `log_p_BLV`, the sum over tokens is taken in closed form: the
+    place of the gap between two scores in DD2 (equation 4). Differences are cut at +-`bound`, since a token that the
+    teacher's top-k has removed is infinitely unlikely. Earlier tokens get no gradient from later ones, as in DD2.
+    """
+    excess_BLV = (student_BLV - teacher_BLV).clamp(-bound, bound).detach()
+    return (log_p_BLV.exp() * excess_BLV).sum(-1).mean()

@@ -1,32 +1,38 @@
-"""Trajectories first, scores after.
+"""Trajectories first, the distribution after.
 
-1. *Start*: DD1's student learns by cross-entropy the tokens that the flow ties to its noise (DD1, section 3).
-2. *Scores*: its tokens become codes, with the softmax's gradient (straight-through). A guidance network follows what
-   its tokens are distributed like, given the earlier ones; it starts as the teacher, and since outputs are discrete it
-   learns by plain cross-entropy. The student closes the gap between its conditional scores and the teacher's (DD2,
-   equation 4), while the pairs' cross-entropy, fading, keeps it at its noise's tokens.
+1. *Start*: on pairs of noise and tokens (DD1, section 3.1) the student's network learns, reading the noise, the
+   distribution that the teacher has for every token given the pair's earlier ones.
+2. *Distribution*: a guidance network follows what the student's tokens are distributed like, given the earlier ones
+   (DD2, section 3.2). Tokens are discrete, so it learns by plain cross-entropy, begins as the teacher, and both
+   conditional distributions are known whole: their divergence takes the place of the gap between scores. Beside
+   it, fading, stands the cross-entropy of the start, along the student's own tokens: a reverse divergence alone lets
+   distributions narrow.
 
-Shape legend: M draws, B batch, L tokens, V codes, C code width.
+Shape legend: B batch, L tokens, V codes, C code width.
 """
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import cast
+from pathlib import Path
 
 import attrs
 import torch
 import torch.nn.functional as F
-from ardistill_dd1.losses import cross_entropy, token_weights
-from ardistill_dd1.method import DD1
+from ardistill_dd1.losses import token_weights
+from ardistill_dd1.order import Epochs
+from ardistill_dd1.pairing import flow_matching
 from torch import Tensor, nn
 
-from ardistill.protocols import ARTeacher, Condition, Draw, Jumper, Phase, Progress, Role, RunContext
+from ardistill.protocols import ARTeacher, Condition, Draw, Phase, Progress, Role, RunContext, StudentSpec
+from ardistill.trajectories import Pairing, Pairs
 from ardistill_joint.config import JointConfig
 from ardistill_joint.guidance import Guidance
-from ardistill_joint.losses import score_distillation, straight_through
+from ardistill_joint.losses import reverse_kl, soft_cross_entropy
+from ardistill_joint.student import FlowStudent, network_of
 
 
 @attrs.frozen(eq=False)
-class ScorePhase:
+class JointPhase:
     """`ratio` updates of the first role for one of the second, where there is a second."""
 
     name: str
@@ -47,32 +53,39 @@ class Joint:
 
     def __init__(self, config: JointConfig, teacher: ARTeacher, context: RunContext) -> None:
         self.config, self.teacher = config, teacher
-        self.start = DD1(config.start, teacher, context)
-        self.network, self.guidance = self.start.network, Guidance(teacher)
-        self.modules: Mapping[str, nn.Module] = {**self.start.modules, "guidance": self.guidance}
-        self.student_spec = self.start.student_spec
         codes_VC = teacher.tokenizer.codebook
-        self.unit = float(codes_VC.std())
-        self.codes_VC = codes_VC / self.unit
-        self._weights_L = token_weights(teacher.layout, config.balance).to(context.device)
+        self.network = FlowStudent(network_of(teacher, context.seed), codes_VC, config.trajectory)
+        self.average, self.guidance = copy.deepcopy(self.network), Guidance(teacher)
+        self.modules: Mapping[str, nn.Module] = {
+            "student": self.network,
+            "average": self.average,
+            "guidance": self.guidance,
+        }
+        self.student_spec = StudentSpec("joint", attrs.asdict(config.trajectory))
+        pairing = Pairing("flow-matching", config.trajectory, flow_matching)
+        self.pairs = Pairs.at(Path(context.folder) / "pairs", teacher, pairing, context.seed)
+        self.epochs = Epochs(config.n_pairs, context.seed)
+        self._weights_L = token_weights(teacher.layout, config.balance).to(codes_VC.device)
 
     def prepare(self, progress: Progress) -> None:
-        self.start.prepare(progress)
+        c = self.config
+        self.pairs.collect(c.n_pairs, batch=c.collect_batch, progress=progress)
 
-    def student(self) -> Jumper:
-        return self.start.student()
+    def student(self) -> FlowStudent:
+        return self.average
 
     def phases(self) -> tuple[Phase, ...]:
         c = self.config
+        start = self._role(self.network, c.start_lr, self.average)
         guidance = self._role(self.guidance, c.guidance_lr)
-        student = self._role(self.network, c.lr, self.start.average)
+        student = self._role(self.network, c.lr, self.average)
         both = {"guidance": guidance, "student": student}
         phases = (
-            *(self.start.phases() if c.start_images else ()),
-            ScorePhase(
-                "guidance", c.guidance_images, c.batch, {"guidance": guidance}, self._fork, self._losses
+            JointPhase("start", c.start_images, c.start_batch, {"student": start}, _nothing, self._start),
+            JointPhase(
+                "guidance", c.guidance_images, c.batch, {"guidance": guidance}, self._fork, self._match
             ),
-            ScorePhase("scores", c.images, c.batch, both, self._fork_once, self._losses, c.ratio),
+            JointPhase("distribution", c.images, c.batch, both, self._fork_once, self._match, c.ratio),
         )
         return tuple(phase for phase in phases if phase.images)
 
@@ -91,47 +104,44 @@ class Joint:
 
     def _fork(self) -> None:
         """The student goes on from its averaged weights."""
-        self.network.load_state_dict(self.start.average.state_dict())
+        self.network.load_state_dict(self.average.state_dict())
 
     def _fork_once(self) -> None:
         if not self.config.guidance_images:
             self._fork()
 
-    def _losses(self, role: str, draw: Draw) -> Mapping[str, Tensor]:
-        if role == "guidance":
-            return self._follow(draw)
-        pair = self.start.pairs.take(self.start.epochs.pairs(draw.indices()))
-        logits_BLV = self._logits(pair.noise_BLC, pair.condition)
-        tokens_BL, q_BLC = straight_through(logits_BLV, self.codes_VC)
-        with torch.no_grad():
-            teacher_BLV, guidance_BLV = self._both(tokens_BL, pair.condition)
-        c, (n_tokens, width) = self.config, q_BLC.shape[1:]
-        eps_MBLC = draw.normal("eps", c.draws, n_tokens, width).transpose(0, 1)
-        t_MBL = c.t_min + (c.t_max - c.t_min) * draw.uniform("t", c.draws, n_tokens).transpose(0, 1)
-        scores = score_distillation(
-            q_BLC, eps_MBLC, t_MBL, teacher_BLV, guidance_BLV, self.codes_VC, alpha=c.alpha
-        )
-        fading_B1 = (1 - draw.indices() / c.images).unsqueeze(1)
-        anchor = cross_entropy(logits_BLV, pair.tokens_BL, fading_B1 * self._weights_L, self._weights_L.sum())
-        return {"scores": scores, "anchor": c.anchor * anchor}
+    def _start(self, role: str, draw: Draw) -> Mapping[str, Tensor]:
+        """The teacher's distributions along the tokens that the noise means to it."""
+        del role
+        pair = self.pairs.take(self.epochs.pairs(draw.indices()))
+        target_BLV = self._teacher(pair.tokens_BL, pair.condition)
+        log_p_BLV = self.network.log_probs(pair.noise_BLC, pair.condition)
+        return {"ce": soft_cross_entropy(log_p_BLV, target_BLV, self._weights_L)}
 
-    def _follow(self, draw: Draw) -> Mapping[str, Tensor]:
-        """The guidance network learns the student's tokens."""
+    def _match(self, role: str, draw: Draw) -> Mapping[str, Tensor]:
+        """The guidance network learns the student's tokens; the student leaves those that it makes too often."""
         condition = Condition(draw.integers("label", self.teacher.n_classes))
-        noise_BLC = draw.normal("noise", self.teacher.layout.n_tokens, self.codes_VC.shape[1])
-        with torch.no_grad():
-            tokens_BL = self._logits(noise_BLC, condition).argmax(-1)
-        _, guidance_BLV = self._both(tokens_BL, condition)
-        return {"follow": F.nll_loss(guidance_BLV.flatten(0, 1), tokens_BL.flatten())}
+        codes_VC = self.teacher.tokenizer.codebook
+        noise_BLC = draw.normal("noise", self.teacher.layout.n_tokens, codes_VC.shape[1])
+        with torch.set_grad_enabled(role == "student"):
+            log_p_BLV = self.network.log_probs(noise_BLC, condition)
+        tokens_BL = self.network.tokens(noise_BLC, log_p_BLV)
+        teacher_BLV = self._teacher(tokens_BL, condition)
+        with torch.set_grad_enabled(role == "guidance"):
+            own_BLV = self.guidance(teacher_BLV, codes_VC[tokens_BL], condition)
+        if role == "guidance":
+            return {"follow": F.nll_loss(own_BLV.flatten(0, 1), tokens_BL.flatten())}
+        c = self.config
+        fading_B = c.anchor * (1 - draw.indices() / c.images)
+        return {
+            "divergence": reverse_kl(log_p_BLV, own_BLV, teacher_BLV, bound=c.bound),
+            "anchor": soft_cross_entropy(log_p_BLV, teacher_BLV, self._weights_L, fading_B),
+        }
 
-    def _logits(self, noise_BLC: Tensor, condition: Condition) -> Tensor:
-        logits_BLV = cast(Jumper, self.network)(noise_BLC, condition).logits_BLV
-        assert logits_BLV is not None
-        return logits_BLV
+    @torch.no_grad()
+    def _teacher(self, tokens_BL: Tensor, condition: Condition) -> Tensor:
+        """(B, L, V): its log-probabilities given the earlier tokens."""
+        return self.teacher.log_probs(condition, self.teacher.tokenizer.codebook[tokens_BL])
 
-    def _both(self, tokens_BL: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """(B, L, V) each: log-probabilities given earlier tokens, the teacher's and the guidance network's."""
-        prefix_BLC = self.teacher.tokenizer.codebook[tokens_BL]
-        with torch.no_grad():
-            teacher_BLV = self.teacher.log_probs(condition, prefix_BLC)
-        return teacher_BLV, self.guidance(teacher_BLV, prefix_BLC, condition)
+
+def _nothing() -> None: ...
