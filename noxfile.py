@@ -7,6 +7,7 @@ nox -s processes        several processes, and jobs through submitit's local exe
 nox -s packages         third-party packages, installed
 nox -s slurm            a real Slurm on this machine, as root
 nox -s lint
+nox -s docs             the documentation as pages, and its tests
 """
 
 import hashlib
@@ -23,6 +24,7 @@ nox.options.default_venv_backend = "none"
 ROOT = Path(__file__).parent
 SHARED = ROOT / ".nox" / "shared"
 QUICK = "not slow and not browser and not slurm and not processes and not packages"
+GROUPS = ("test", "lint", "browser", "docs")
 TYPED = ("ardistill", "plugins", "benchmarks", "noxfile.py")
 EXTRA = tuple(f"plugins/extra/ardistill-{name}/ardistill_{name}" for name in ("joint", "maskgit"))
 
@@ -37,7 +39,7 @@ def tool(session: nox.Session, *command: str) -> None:
         session.run(sys.executable, "-m", "venv", "--clear", str(SHARED), external=True)
         python = str(scripts / "python")
         session.run(python, "-m", "pip", "install", "--upgrade", "pip>=25.1", external=True)
-        groups = ("--group", "test", "--group", "lint", "--group", "browser")
+        groups = [word for name in GROUPS for word in ("--group", name)]
         session.run(python, "-m", "pip", "install", "--editable", ".", *groups, external=True)
         stamp.write_text(wanted)
     name, *words = command
@@ -46,8 +48,8 @@ def tool(session: nox.Session, *command: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All but those of the sessions below."""
-    tool(session, "python", "-m", "pytest", "-m", QUICK, *session.posargs)
+    """All but those of the sessions below; the documentation's are in `docs`."""
+    tool(session, "python", "-m", "pytest", "-m", QUICK, "--ignore", "tests/docs", *session.posargs)
 
 
 @nox.session
@@ -113,8 +115,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation's tests: links, examples, and that it names all there is."""
-    tool(session, "python", "-m", "pytest", "-k", "docs", *session.posargs)
+    """The documentation as pages in site/, a warning being an error, and its tests; `-- -m slow` runs all commands."""
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    tool(session, "mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml")
+    tool(session, "python", "-m", "pytest", "tests/docs", *(session.posargs or ("-m", QUICK)))
 
 
 @nox.session
@@ -125,7 +129,8 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The exact lab's distances; words go to the benchmark."""
+    """How soon the command line answers, and the exact lab's distances; words go to the latter."""
+    tool(session, "python", "benchmarks/startup.py")
     tool(session, "python", "benchmarks/exact.py", *(session.posargs or ["method=dd2"]))
 
 

@@ -6,15 +6,16 @@ python docs/make_reference.py
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from ardistill import hookspecs
-from ardistill.cli import VERBS
+from ardistill import hookspecs, records
+from ardistill.cli import VERBS, subjects
+from ardistill.cli.beginning import NewWords
 from ardistill.cli.collect import CollectWords
 from ardistill.cli.compare import CompareWords
 from ardistill.cli.convert import ConvertWords
@@ -24,6 +25,8 @@ from ardistill.cli.sample import FromRun, FromStudent, FromTeacher
 from ardistill.cli.statistics import StatisticsWords
 from ardistill.cli.table import TableWords
 from ardistill.config import RunConfig, Section, TeacherWords
+from ardistill.config.bench import BenchMethod, BenchStudent, BenchTeacher
+from ardistill.config.launching import LAUNCHERS
 from ardistill.config.layers import nested_class, presets_of
 from ardistill.config.section import plain
 from ardistill.config.values import describe
@@ -31,13 +34,17 @@ from ardistill.plugins import HOOKS, Registry, discover
 
 HERE = Path(__file__).parent
 SECTIONS = {
-    "method": "method",
-    "teacher": "teacher",
-    "student": "student",
-    "tokenizer": "tokenizer",
-    "trajectory": "trajectory",
-    "dataset": "data",
+    "method": ("method", "method."),
+    "teacher": ("teacher", "teacher."),
+    "student": ("student", "student."),
+    "tokenizer": ("tokenizer", "tokenizer."),
+    "trajectory": ("trajectory", "trajectory."),
+    "dataset": ("data", "data."),
+    "metric": ("eval.metrics", "eval.metrics.NAME."),
+    "callback": ("callbacks", "callbacks.NAME."),
+    "launcher": ("launcher", "launcher."),
 }
+"""By kind: the word that chooses one of its offers, and what the words of that one begin with."""
 FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
     ("run", "`--config FILE` and `resume=DIR` are told above; a new run takes", RunConfig, ()),
     ("sample run=DIR", "", FromRun, ()),
@@ -50,12 +57,16 @@ FORMS: Sequence[tuple[str, str, type, tuple[type, ...]]] = (
         EvalStudent,
         (TeacherWords, EvalRun),
     ),
+    ("bench teacher=NAME", "", BenchTeacher, ()),
+    ("bench method=NAME", "All words of `bench teacher=NAME`, and", BenchMethod, (BenchTeacher,)),
+    ("bench student=NAME", "All words of `bench teacher=NAME`, and", BenchStudent, (BenchTeacher,)),
     ("compare RUN...", "", CompareWords, ()),
     ("table [RUN...]", "", TableWords, ()),
     ("fetch [NAME...]", "", FetchWords, ()),
     ("statistics", "", StatisticsWords, ()),
     ("collect", "", CollectWords, ()),
     ("convert FILE...", "", ConvertWords, ()),
+    ("plugins new KIND NAME", "", NewWords, ()),
 )
 """A verb's form, what is said of it, its class, and the classes whose words are told elsewhere."""
 
@@ -84,14 +95,19 @@ def reference() -> str:
         "## Words",
         WORDS,
         *(part for form in FORMS for part in _form(*form)),
+        *_checked(),
         *(part for name in registry.names("recipe") for part in _recipe(registry, name)),
-        *(part for kind, word in SECTIONS.items() for part in _sections(registry, kind, word)),
+        *(part for kind in SECTIONS for part in _sections(registry, kind)),
         "## Hooks",
+        "A hook is a function of a plugin's module, decorated by `ardistill.hookspecs.hookimpl`; it yields records.",
         *(part for hook in HOOKS for part in _hook(hook)),
+        "## Records",
+        "Every record has the fields of `Offer`, and takes them by name.",
+        *(part for record in (records.Offer, *records.OFFERS) for part in _record(record)),
         "## Plugins",
         _plugins(registry),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _verb(verb: str) -> Iterator[str]:
@@ -114,25 +130,50 @@ def _recipe(registry: Registry, name: str) -> Iterator[str]:
         yield from _words(cls, "")
 
 
-def _sections(registry: Registry, kind: str, word: str) -> Iterator[str]:
+def _checked() -> Iterator[str]:
+    """The words of `plugins check`: of each kind of thing that can be checked, those of a class of its own."""
+    yield "### `plugins check NAME`"
+    yield "Besides the words of what is checked, as far as it depends on them:"
+    rows = {}
+    for cls in vars(subjects).values():
+        if inspect.isclass(cls) and attrs.has(cls) and cls.__module__ == subjects.__name__:
+            rows.update({row[0]: row for row in _fields(cls, "", set())})
+    yield _table(
+        (key, kind, default.replace("required", ""), meaning) for key, kind, default, meaning in rows.values()
+    )
+
+
+def _sections(registry: Registry, kind: str) -> Iterator[str]:
+    """What can be chosen of a kind, with its words: the core's own first."""
+    word, prefix = SECTIONS[kind]
+    own = LAUNCHERS.own if kind == "launcher" else {}
+    for name, settings in own.items():
+        yield from _section(f"{word}={name}", settings, prefix)
     for name in registry.names(kind):
         cls = registry.config_class(kind, name)
-        if cls is None or not attrs.fields(cls):
-            continue
-        yield f"### `{word}={name}`"
-        yield inspect.getdoc(cls) or ""
-        yield from _words(cls, f"{word}.")
+        if cls is not None and attrs.fields(cls):
+            yield from _section(f"{word}={name}", cls, prefix.replace("NAME", name))
+
+
+def _section(title: str, cls: type, prefix: str) -> Iterator[str]:
+    yield f"### `{title}`"
+    yield inspect.getdoc(cls) or ""
+    yield from _words(cls, prefix)
 
 
 def _words(cls: type, prefix: str, known: set[str] | None = None) -> Iterator[str]:
     """The table of a class's words, those that must be given first, and its presets."""
     rows = sorted(_fields(cls, prefix, known or set()), key=lambda row: row[2] != "required")
-    yield "\n".join(
-        ["| word | value | default | meaning |", "|---|---|---|---|", *(_row(*row) for row in rows)]
-    )
+    yield _table(rows)
     presets = list(_presets(cls, prefix))
     if presets:
         yield "\n".join(presets)
+
+
+def _table(rows: Iterable[tuple[str, str, str, str]]) -> str:
+    return "\n".join(
+        ["| word | value | default | meaning |", "|---|---|---|---|", *(_row(*row) for row in rows)]
+    )
 
 
 def _fields(cls: type, prefix: str, known: set[str]) -> Iterator[tuple[str, str, str, str]]:
@@ -219,9 +260,43 @@ def _assigned(values: Any, prefix: str) -> Iterator[str]:
 
 
 def _hook(hook: str) -> Iterator[str]:
+    """As the plugin writes it: the source's own signature."""
     function = getattr(hookspecs, hook)
-    yield f"### `{hook}{inspect.signature(function)}`".replace("ardistill.records.", "")
+    spec = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(spec, ast.FunctionDef)
+    assert spec.returns is not None
+    yield f"### `{hook}({ast.unparse(spec.args)}) -> {ast.unparse(spec.returns)}`"
     yield inspect.getdoc(function) or ""
+
+
+def _record(record: Any) -> Iterator[str]:
+    base = set() if record is records.Offer else {field.name for field in attrs.fields(records.Offer)}
+    yield f"### `{record.__name__}`"
+    yield inspect.getdoc(record) or ""
+    meanings = _meanings(record)
+    lines = [
+        _row(
+            field.name,
+            f"`{_typed(record, field.name)}`",
+            _default(field.default),
+            meanings.get(field.name, ""),
+        )
+        for field in attrs.fields(record)
+        if field.name not in base
+    ]
+    if lines:
+        yield "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *lines])
+
+
+def _typed(record: type, name: str) -> str:
+    """A field's type as the source has it."""
+    for owner in record.__mro__:
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for line in body.body:
+            if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == name:
+                return ast.unparse(line.annotation).replace("|", "or")
+    raise AssertionError(f"{record.__name__}.{name} has no annotation")
 
 
 def _plugins(registry: Registry) -> str:

@@ -23,6 +23,7 @@ def script():
     yield from loaded("dd1")
 
 
+@pytest.mark.slow
 def test_a_figure_is_drawn_and_gone_on_with(script, tmp_path, capfd):
     words = ["figure=8", "at=40,80", f"out={tmp_path}", *TINY]
     assert script.main(words) == 0

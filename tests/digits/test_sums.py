@@ -103,6 +103,7 @@ def made(folder: Path, *words: str) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_loadable_files_and_the_same_again(tmp_path: Path) -> None:
     first = made(tmp_path / "a")
     assert sorted(first) == ["sums-var-teacher.safetensors", "sums-var-tokenizer.safetensors"]

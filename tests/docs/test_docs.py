@@ -137,7 +137,7 @@ def run(words, **environment):
 def test_docs_on_plugins_show_a_method_that_runs(tmp_path):
     """The page's four files, installed, listed, distilled with, and drawn from."""
     page = (ROOT / "docs" / "write-a-plugin.md").read_text()
-    shown = page[: page.index("## The hooks")]
+    shown = page[page.index("## A method in four files") : page.index("## The hooks")]
     project = tomllib.loads(re.search(r"```toml\n(.*?)```", shown, re.DOTALL)[1])
     for name in re.findall(r"^  mine/(\w+\.py)", shown, re.MULTILINE):
         file = tmp_path / "mine" / name
