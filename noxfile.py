@@ -54,8 +54,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests that train."""
-    tool(session, "python", "-m", "pytest", "-m", "slow", *session.posargs)
+    """The tests that train; those of the documentation's commands are in `docs`."""
+    tool(session, "python", "-m", "pytest", "-m", "slow", "--ignore", "tests/docs", *session.posargs)
 
 
 @nox.session
@@ -115,10 +115,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation as pages in site/, a warning being an error, and its tests; `-- -m slow` runs all commands."""
+    """The documentation as pages in site/, a warning being an error, and its tests, which run every command."""
     session.env["NO_MKDOCS_2_WARNING"] = "1"
     tool(session, "mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml")
-    tool(session, "python", "-m", "pytest", "tests/docs", *(session.posargs or ("-m", QUICK)))
+    tool(session, "python", "-m", "pytest", "tests/docs", *(session.posargs or ("-m", "not browser")))
 
 
 @nox.session

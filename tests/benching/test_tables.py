@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import torch
 
 from ardistill.__main__ import main
 from ardistill.benching.result import Result
@@ -28,6 +29,13 @@ def tables():
 @pytest.fixture(scope="module")
 def startup():
     yield from loaded("startup")
+
+
+@pytest.fixture
+def packing():
+    threads = torch.get_num_threads()
+    yield from loaded("packing")
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +181,16 @@ def test_a_block_is_filled_and_nothing_else(tables):
     for broken in ("no comment", "<!-- bench -->", page + page):
         with pytest.raises(ValueError, match="a page needs one"):
             tables.filled(broken, "new")
+
+
+def test_packing(packing, monkeypatch, capsys):
+    monkeypatch.setattr(packing, "SIZES", {"one": (600, 512)})
+    monkeypatch.setattr(packing, "_BYTES", 1)
+    assert packing.main(["rounds=1"]) == 0
+    table = capsys.readouterr().out.splitlines()[2:5]
+    assert [line.split()[:2] for line in table] == [["one", str(rows)] for rows in packing.ROWS]
+    assert all(float(each) > 0 for line in table for each in line.split()[2:])
+    assert packing.main(["rounds=0"]) == 2
 
 
 def test_startup(startup, monkeypatch, capsys):

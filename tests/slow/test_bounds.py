@@ -13,6 +13,8 @@ from ardistill.weights import read_weights
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).parents[2]
+UNTIMED = "eval.speed.repeats=0"
+"""What only takes time here: how fast rows are is not looked at."""
 
 
 def test_the_readmes_run_closes_the_gap(tmp_path):
@@ -23,7 +25,7 @@ def test_the_readmes_run_closes_the_gap(tmp_path):
 
 
 def test_a_llamagen_is_distilled_too(tmp_path):
-    assert main(["run", "method=dd2", "teacher=llamagen", f"out={tmp_path / 'run'}"]) == 0
+    assert main(["run", "method=dd2", "teacher=llamagen", UNTIMED, f"out={tmp_path / 'run'}"]) == 0
     report = Report.load(tmp_path / "run" / "report.json")
     one = report.row("dd2, 1 pass")
     assert report.row("teacher").passes == 16
@@ -34,7 +36,7 @@ def test_a_llamagen_is_distilled_too(tmp_path):
 
 @pytest.mark.parametrize("teacher", ["var", "llamagen"])
 def test_dd1_closes_the_gap_and_two_passes_are_no_worse(teacher, tmp_path):
-    assert main(["run", "method=dd1", f"teacher={teacher}", f"out={tmp_path / 'run'}"]) == 0
+    assert main(["run", "method=dd1", f"teacher={teacher}", UNTIMED, f"out={tmp_path / 'run'}"]) == 0
     report = Report.load(tmp_path / "run" / "report.json")
     one, two = report.row("dd1, 1 pass"), report.row("dd1, 2 passes")
     assert one.gap_teacher >= 90
@@ -45,7 +47,7 @@ def test_dd1_closes_the_gap_and_two_passes_are_no_worse(teacher, tmp_path):
 
 def test_one_pass_of_dd1_keeps_the_sum(tmp_path):
     """No token alone tells the class: a student has to keep the joint distribution. Half the default's images."""
-    words = ["method=dd1", "teacher=var", "data=digit-sums", "method.images=128000", "eval.n=2000"]
+    words = ["method=dd1", "teacher=var", "data=digit-sums", "method.images=128000", "eval.n=2000", UNTIMED]
     assert main(["run", *words, f"out={tmp_path / 'run'}"]) == 0
     report = Report.load(tmp_path / "run" / "report.json")
     assert report.row("teacher").accuracy >= 0.95
