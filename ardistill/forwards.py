@@ -37,10 +37,10 @@ def swapped(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
 def packed(*networks: object) -> Iterator[None]:
     """Within, linear layers of these in float32 on a CPU multiply by copies of their weights in oneDNN's own layout.
 
-    PyTorch hands such products to MKL, with weights as they lie. oneDNN on packed weights takes about half of the time
-    for two rows, as an image alone has with guidance, and three quarters for hundreds (docs/bench.md). Outputs agree
-    to float32's rounding. Small layers run as ever, and so do calls under gradients, autocast or torch.compile. The
-    copies take as much memory as the weights, which must not change meanwhile. What is no module is passed over.
+    PyTorch hands such products to MKL, with weights as they lie; on packed weights oneDNN takes half to four fifths of
+    the time (docs/bench.md). Outputs agree to float32's rounding. Small layers run as ever, and so do calls under
+    gradients, autocast or torch.compile. The copies take as much memory as the weights, which must not change
+    meanwhile. What is no module is passed over.
     """
     modules = [network for network in networks if isinstance(network, nn.Module)]
     layers = dict.fromkeys(layer for module in modules for layer in module.modules() if _packable(layer))

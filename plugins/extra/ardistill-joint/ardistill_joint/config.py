@@ -26,7 +26,7 @@ class JointConfig:
 
     guidance_images: int = attrs.field(default=2_880, validator=ge(0))
     """Updates of the guidance network alone before the student moves."""
-    images: int = attrs.field(default=96_000, validator=ge(0))
+    images: int = attrs.field(default=110_000, validator=ge(0))
     ratio: int = attrs.field(default=2, validator=ge(1))
     """Guidance updates for each of the student's."""
     batch: int = attrs.field(default=48, validator=ge(1))
@@ -41,7 +41,7 @@ class JointConfig:
     """Share of the learning rates left at the end of each phase."""
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = attrs.field(default=1.0, validator=gt(0))
-    ema_cap: float = attrs.field(default=0.99, validator=[ge(0), lt(1)])
+    ema_cap: float = attrs.field(default=0.995, validator=[ge(0), lt(1)])
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, object]]:
