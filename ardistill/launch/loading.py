@@ -74,6 +74,10 @@ def load_student(name: str | Path, teacher: ARTeacher | None = None, **settings:
         models = open_models(Path(name), registry)
         assert models.student is not None
         return ReadyStudent(models.student, models.teacher)
+    if isinstance(teacher, str):
+        raise ConfigError(
+            f"a student needs the teacher itself, not its name; give load_teacher({shown(teacher)})"
+        )
     if isinstance(name, Path) or name.endswith(".safetensors"):
         return ReadyStudent(load_saved(Path(name), teacher, registry), teacher)
     if not registry.has("student", name):

@@ -89,6 +89,10 @@ def test_what_is_not_there_is_one_sentence(made, tmp_path):
         made.student.sample(n=0)
     with pytest.raises(RunFolderError, match="is not a run folder"):
         ardistill.load_student(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"needs the teacher itself, not its name; give load_teacher\('var'\)"
+    ):
+        ardistill.load_student(made.folder / "student.safetensors", "var")
     with pytest.raises(ConfigError, match=r"must end in \.pt2 or \.onnx"):
         made.student.export(tmp_path / "x.bin")
     with pytest.raises(ConfigError, match="lets the teacher draw"):
