@@ -13,7 +13,6 @@ Shape legend: B batch, L tokens, V codes, C code width.
 
 import copy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import attrs
 import torch
@@ -63,7 +62,7 @@ class Joint:
         }
         self.student_spec = StudentSpec("joint", attrs.asdict(config.trajectory))
         pairing = Pairing("flow-matching", config.trajectory, flow_matching)
-        self.pairs = Pairs.at(Path(context.folder) / "pairs", teacher, pairing, context.seed)
+        self.pairs = Pairs.at(context.folder / "pairs", teacher, pairing, context.seed)
         self.epochs = Epochs(config.n_pairs, context.seed)
         self._weights_L = token_weights(teacher.layout, config.balance).to(codes_VC.device)
 
