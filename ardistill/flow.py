@@ -6,26 +6,29 @@ Gaussian mixture whose posterior mean, score and velocity are closed forms of (p
 
 Shape legend: N any leading shape (B, L or B, L with draws before it), V codes, C code width. `t_N` may broadcast.
 In `ode_map`, M is N as one, R a chunk of it, A = C + 1.
-Everything is computed in float32 with autocast off; the largest tensor is (N, V).
+Everything is computed in float32 with autocast off; the largest tensor is (N, V), or a piece of it.
 
 Precision: weights carry an error of about 1e-7 |c|^2 / t^2 in the log, which at t = 1e-3 blurs only codes closer to
 one another than a few t.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
+from ardistill.posteriors import Codes, Few, Posterior, Whole
 from ardistill.solvers import DEFAULT_EVALUATIONS, DEFAULT_SOLVER, Solver
 
-_CHUNK_CPU, _CHUNK_GPU = 1 << 20, 1 << 26
-"""Numbers in each of the two buffers of an ODE solve: what caches hold, and what keeps a GPU busy (256 MB)."""
+_PIECE = 1 << 24
+"""Numbers in a piece of a posterior mean (64 MB), of which some six are in memory at once; smaller ones would leave a
+CPU's heap in fragments."""
 
 
 def interpolate(data_NC: Tensor, noise_NC: Tensor, t_N: Tensor) -> Tensor:
@@ -49,9 +52,38 @@ def posterior_log_weights(x_NC: Tensor, t_N: Tensor, log_p_NV: Tensor, codes_VC:
 
 
 def posterior_mean(x_NC: Tensor, t_N: Tensor, log_p_NV: Tensor, codes_VC: Tensor) -> Tensor:
-    """(N, C): E[c | x_t], the best guess of the data."""
-    with torch.autocast(x_NC.device.type, enabled=False):
-        return posterior_log_weights(x_NC, t_N, log_p_NV, codes_VC).exp() @ codes_VC.float()
+    """(N, C): E[c | x_t], the best guess of the data.
+
+    Where (N, V) is large, it is made piece by piece, and where gradients are due once more on the way back: what is in
+    memory beside inputs and result is a few pieces (less than 1 GiB), however long N is.
+    """
+
+    def mean(x_NC: Tensor, t_N: Tensor, log_p_NV: Tensor) -> Tensor:
+        with torch.autocast(x_NC.device.type, enabled=False):
+            return posterior_log_weights(x_NC, t_N, log_p_NV, codes_VC).exp() @ codes_VC.float()
+
+    rows = max(1, _PIECE // len(codes_VC))
+    if math.prod(np.broadcast_shapes(x_NC.shape[:-1], t_N.shape, log_p_NV.shape[:-1])) <= rows:
+        return mean(x_NC, t_N, log_p_NV)
+    twice = partial(checkpoint, mean, use_reentrant=False, preserve_rng_state=False)
+    return _in_pieces(twice if torch.is_grad_enabled() else mean, rows, x_NC, t_N, log_p_NV)
+
+
+def _in_pieces(call: Callable[..., Tensor], rows: int, x_NC: Tensor, t_N: Tensor, log_p_NV: Tensor) -> Tensor:
+    """(N, C): what `call` makes of pieces of at most so many rows, which are views of what it is given."""
+    shape = np.broadcast_shapes(x_NC.shape[:-1], t_N.shape, log_p_NV.shape[:-1])
+    if (total := math.prod(shape)) <= rows:
+        return call(x_NC, t_N, log_p_NV)
+    longest = max(shape)
+    axis = shape.index(longest) - len(shape)  # counted from the end, as shapes broadcast
+    size = -(-longest // -(-total // rows))
+
+    def pieces(whole: Tensor, axis: int) -> Iterable[Tensor]:
+        there = whole.dim() >= -axis and whole.shape[axis] > 1
+        return torch.split(whole, size, axis) if there else repeat(whole, -(-longest // size))
+
+    parts = zip(pieces(x_NC, axis - 1), pieces(t_N, axis), pieces(log_p_NV, axis - 1), strict=True)
+    return torch.cat([_in_pieces(call, rows, *part) for part in parts], dim=axis - 1)
 
 
 def score(x_NC: Tensor, t_N: Tensor, mean_NC: Tensor) -> Tensor:
@@ -84,6 +116,8 @@ def ode_map(
     *,
     evaluations: int = DEFAULT_EVALUATIONS,
     solver: Solver = DEFAULT_SOLVER,
+    restricted: bool = False,
+    compiled: bool = False,
 ) -> Tensor:
     """(N,) int64: the token that the probability flow carries each noise vector to; its marginal is p.
 
@@ -93,61 +127,56 @@ def ode_map(
     for heun, one at the last time. docs/ode.md measures what they cost. The token is the mode of the last posterior,
     so it never leaves the support of p. Rows are taken in chunks, which bounds the memory beside the inputs' own.
 
+    `restricted` tells that p may leave most codes out, as top-k does: rows of few codes are then solved over those
+    alone, where that was measured to be faster. `compiled` has torch.compile make the step over all codes. Neither
+    changes tokens but where two codes tie to the last digits. While a program is exported there are no chunks, and
+    neither of the two.
+
     Raises ValueError for fewer than one evaluation.
     """
     if evaluations < 1:
         raise ValueError(f"an ODE solve needs at least one evaluation, not {evaluations}")
     steps = (evaluations + 1) // 2 if solver == "heun" else evaluations
     times = [1 - step / steps for step in range(steps)]
-    solvers: Mapping[Solver, Callable[[_Posterior, Tensor, Tensor, Sequence[float]], Tensor]] = {
+    solvers: Mapping[Solver, Callable[[Posterior, Tensor, Sequence[float]], Tensor]] = {
         "euler": partial(_by_steps, bent=False),
         "heun": _by_heun,
         "multistep": partial(_by_steps, bent=True),
     }
-    shape = np.broadcast_shapes(noise_NC.shape[:-1], log_p_NV.shape[:-1])
-    noise_MC = noise_NC.float().expand(*shape, -1).reshape(-1, noise_NC.shape[-1])
-    log_p_MV = log_p_NV.float().expand(*shape, -1).reshape(-1, log_p_NV.shape[-1])
-    tokens_M = torch.empty(len(noise_MC), dtype=torch.int64, device=noise_MC.device)
+    shape = torch.broadcast_shapes(noise_NC.shape[:-1], log_p_NV.shape[:-1])  # type: ignore[no-untyped-call]
+    noise_NC, log_p_NV = noise_NC.expand(*shape, -1), log_p_NV.expand(*shape, -1)
+
+    def solved(posterior: Posterior, noise_RC: Tensor) -> Tensor:
+        y_RA = solvers[solver](posterior, F.pad(noise_RC.float(), (0, 1)), times)
+        return posterior.tokens(y_RA, times[-1])
+
+    def rows(whole_NX: Tensor, places_R: Tensor) -> Tensor:
+        return whole_NX[torch.unravel_index(places_R, shape)] if shape else whole_NX.unsqueeze(0)
+
     with torch.autocast(noise_NC.device.type, enabled=False):
-        posterior = _Posterior(codes_VC.float(), len(noise_MC))
-        for start in range(0, len(noise_MC), posterior.rows):
-            rows = slice(start, start + posterior.rows)
-            y_RA = solvers[solver](posterior, F.pad(noise_MC[rows], (0, 1)), log_p_MV[rows], times)
-            tokens_M[rows] = posterior.logits(y_RA, times[-1], log_p_MV[rows]).argmax(-1)
+        exporting = torch.compiler.is_exporting()
+        n_rows = 0 if exporting else math.prod(shape)
+        codes = Codes(codes_VC.float(), n_rows, compiled=compiled and not exporting)
+        restricted = restricted and codes.most_of_few > 0
+        if exporting or (n_rows <= codes.rows and not restricted):
+            posterior: Posterior = Whole(codes, log_p_NV.float().reshape(-1, len(codes_VC)))
+            return solved(posterior, noise_NC.reshape(-1, noise_NC.shape[-1])).reshape(shape)
+        tokens_M = torch.empty(n_rows, dtype=torch.int64, device=noise_NC.device)
+        whole_M = torch.arange(n_rows, device=noise_NC.device)
+        chunks_of_few: Iterable[Tensor] = ()
+        if restricted:
+            sizes = [(rows(log_p_NV, R) != -math.inf).sum(-1) for R in torch.split(whole_M, codes.rows)]
+            whole_M, chunks_of_few = codes.apart(torch.cat(sizes))
+        for places_R in torch.split(whole_M, codes.rows):
+            posterior = Whole(codes, rows(log_p_NV, places_R).float())
+            tokens_M[places_R] = solved(posterior, rows(noise_NC, places_R))
+        for places_R in chunks_of_few:
+            posterior = Few(codes, rows(log_p_NV, places_R).float())
+            tokens_M[places_R] = solved(posterior, rows(noise_NC, places_R))
     return tokens_M.reshape(shape)
 
 
-class _Posterior:
-    """The posterior over codes for a chunk of R rows, lean: a matrix product and a softmax, into buffers of its own.
-
-    A state is y_RA = (x_t / t, -r / 2) with r = (1 - t) / t and A = C + 1. So log w_j = log p_j + r y . c_j where |c|^2
-    is a code's last entry, and dy/dr = E[c | x_t] where -1/2 is a code's last entry, since weights sum to 1.
-    """
-
-    def __init__(self, codes_VC: Tensor, n_rows: int) -> None:
-        codes_VC = codes_VC - codes_VC.mean(0)
-        codes_VC = codes_VC / codes_VC.square().mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
-        self.read_AV = torch.cat([codes_VC, codes_VC.square().sum(-1, keepdim=True)], dim=-1).T.contiguous()
-        # Both lie by entries, not by codes: a product with few columns is twice as fast so on a CPU.
-        self.write_AV = torch.cat([codes_VC, torch.full_like(codes_VC[:, :1], -0.5)], dim=-1).T.contiguous()
-        chunk = _CHUNK_CPU if codes_VC.device.type == "cpu" else _CHUNK_GPU
-        self.rows = max(1, min(n_rows, chunk // len(codes_VC)))
-        self._logits_RV, self._weights_RV = codes_VC.new_empty(2, self.rows, len(codes_VC))
-
-    def logits(self, y_RA: Tensor, t: float, log_p_RV: Tensor) -> Tensor:
-        """(R, V): the weights' logarithms, not normalised; good until the next call."""
-        return torch.addmm(log_p_RV, y_RA, self.read_AV, alpha=1 / t - 1, out=self._logits_RV[: len(y_RA)])
-
-    def moved(self, base_RA: Tensor, gain: float, y_RA: Tensor, t: float, log_p_RV: Tensor) -> Tensor:
-        """(R, A): `base` plus `gain` times dy/dr at (y, t)."""
-        weights_RV = self._weights_RV[: len(y_RA)]
-        torch.softmax(self.logits(y_RA, t, log_p_RV), -1, out=weights_RV)
-        return torch.addmm(base_RA, weights_RV, self.write_AV.T, alpha=gain)
-
-
-def _by_steps(
-    posterior: _Posterior, y_RA: Tensor, log_p_RV: Tensor, times: Sequence[float], *, bent: bool
-) -> Tensor:
+def _by_steps(posterior: Posterior, y_RA: Tensor, times: Sequence[float], *, bent: bool) -> Tensor:
     """The state at the last time, each step solved exactly for a mean D that stays, or if `bent` is linear in t.
 
     With k = t / t', a step to t' adds (k - 1) / t D: Euler's rule. If `bent` it adds (k - 1 - log k) / (t_before - t)
@@ -162,20 +191,20 @@ def _by_steps(
     base_RA = y_RA
     for (t, t_next), bend, next_bend in zip(pairwise(times), bends, bends[1:], strict=False):
         gain = (t / t_next - 1) / t + bend
-        y_RA, before_RA = posterior.moved(base_RA, gain, y_RA, t, log_p_RV), base_RA
+        y_RA, before_RA = posterior.moved(base_RA, gain, y_RA, t), base_RA
         # What the next step takes back is -next_bend D, and D is (y - before) / gain.
         base_RA = torch.lerp(y_RA, before_RA, next_bend / gain)
     return y_RA
 
 
-def _by_heun(posterior: _Posterior, y_RA: Tensor, log_p_RV: Tensor, times: Sequence[float]) -> Tensor:
+def _by_heun(posterior: Posterior, y_RA: Tensor, times: Sequence[float]) -> Tensor:
     """The state at the last time, by Heun's rule for dx/dt = (x - D) / t, written in y = x / t."""
     for t, t_next in pairwise(times):
         k = t / t_next
         gain = (k - 1) / t
-        ahead_RA = posterior.moved(y_RA, gain, y_RA, t, log_p_RV)
+        ahead_RA = posterior.moved(y_RA, gain, y_RA, t)
         base_RA = torch.lerp(ahead_RA, y_RA, k / 2)
-        y_RA = posterior.moved(base_RA, gain * k / 2, ahead_RA, t_next, log_p_RV)
+        y_RA = posterior.moved(base_RA, gain * k / 2, ahead_RA, t_next)
     return y_RA
 
 

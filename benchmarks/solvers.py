@@ -2,12 +2,16 @@
 
     python benchmarks/solvers.py
     python benchmarks/solvers.py codes=digits-var seed=1 n=160000 out=solvers.json
+    python benchmarks/solvers.py ways=true
 
 For six codebooks, with distributions from a teacher at prefixes of its own or made to resemble a large one's:
 *agreement*, the share of tokens that 1,000 steps of heun find, too, over many distributions; *z*, how far the tokens of
 `n` noise vectors are from the distribution itself, by chi-square in its own deviations (0 is none, sampling gives 1 or
 2), and their total variation, beside the *floor*, that of as many samples; and microseconds of one core a token. For
 the large codebooks n is a tenth, and so is what z can see. About two minutes.
+
+`ways=true` measures instead how the default solve is best computed for the large codebooks: over all codes, compiled,
+and over each row's own codes, however many those are. The ways take turns. About a minute.
 """
 
 import math
@@ -15,8 +19,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
+from unittest.mock import patch
 
 import attrs
 import torch
@@ -24,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ardistill
+from ardistill import posteriors
 from ardistill.cli.terminal import print_table
 from ardistill.config import structure_words
 from ardistill.config.section import plain
@@ -63,6 +70,7 @@ SOLVES: tuple[tuple[Solver, int], ...] = (
 _REFERENCE_STEPS = 1_000
 _LARGE = 1_000  # codes, from which on a token costs so much that fewer are solved
 _POSITIONS, _POSITIONS_LARGE = 1_000, 128
+_ROUNDS = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +80,8 @@ class Benchmark:
     seed: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     n: int = attrs.field(default=40_000, validator=attrs.validators.ge(1_000))
     """Noise vectors for the distribution that is looked at closely."""
+    ways: bool = False
+    """Whether to measure ways to compute, in place of solvers."""
     out: Path | None = None
     """A JSON file for the figures, with hardware, versions and configuration."""
 
@@ -102,6 +112,22 @@ class Figure:
     variation: float | None
     floor: float | None
     microseconds: float
+
+
+@attrs.frozen
+class WayFigure:
+    """The default solve, in microseconds a token, of distributions with `left` codes in the mean.
+
+    `agreement` is of the ways with the first: the lesser share of tokens.
+    """
+
+    codes: str
+    left: int
+    share: float
+    whole: float
+    compiled: float
+    few: float
+    agreement: float
 
 
 def from_teacher(name: str, seed: int) -> Problem:
@@ -204,6 +230,31 @@ def measured(name: CodesName, config: Benchmark) -> Iterator[Figure]:
         yield Figure(name, solver, evaluations, agreement, z, variation, floor, microseconds / n_positions)
 
 
+def ways(name: CodesName, config: Benchmark) -> Iterator[WayFigure]:
+    """As the large teacher filters, and for equally many codes everywhere."""
+    case = problem(name, config.seed)
+    n_codes, width = case.codes_VC.shape
+    noise_NC = Draw(config.seed, f"{name}/agreement", 0, len(case.log_p_NV)).normal("noise", width)
+    rough_NV = Draw(config.seed, f"{name}/ways", 0, len(case.log_p_NV)).normal("rough", n_codes)
+    equally = [top_k(2 * rough_NV, n_codes // parts).log_softmax(-1) for parts in (32, 16, 12, 8, 6, 4, 2)]
+    for log_p_NV in (case.log_p_NV, *equally):
+
+        def solved(log_p_NV: Tensor, *, compiled: bool = False, few: bool = False) -> tuple[Tensor, float]:
+            solve = partial(ode_map, noise_NC, log_p_NV, case.codes_VC, compiled=compiled, restricted=few)
+            tokens_N, microseconds = _timed(solve, repeats=1)
+            return tokens_N, microseconds / len(noise_NC)
+
+        solved(log_p_NV, compiled=True)  # which compiles
+        rounds = [
+            (solved(log_p_NV), solved(log_p_NV, compiled=True), solved(log_p_NV, few=True))
+            for _ in range(_ROUNDS)
+        ]
+        whole, compiled, few = (min(took for _, took in way) for way in zip(*rounds, strict=True))
+        agreement = min(_share_equal(tokens_N, rounds[0][0][0]) for tokens_N, _ in rounds[0])
+        left = float(log_p_NV.isfinite().sum(-1).float().mean())
+        yield WayFigure(name, round(left), left / n_codes, whole, compiled, few, agreement)
+
+
 def _share_equal(some_N: Tensor, others_N: Tensor) -> float:
     return float((some_N == others_N).float().mean())
 
@@ -218,12 +269,18 @@ def _timed(solve: Callable[[], Tensor], *, repeats: int) -> tuple[Tensor, float]
     return tokens, 1e6 * quickest
 
 
-def run(words: Sequence[str]) -> list[Figure]:
+def run(words: Sequence[str]) -> list[Figure] | list[WayFigure]:
     """All figures, on one thread; writes `out` where it is given."""
     config = structure_words(words, Benchmark)
     torch.set_num_threads(1)
     names = _ALL if config.codes is None else (config.codes,)
-    figures = [figure for name in names for figure in measured(name, config)]
+    figures: list[Figure] | list[WayFigure]
+    if config.ways:
+        large = [name for name in names if name.startswith("like-")]
+        with patch.multiple(posteriors, _FEW_CPU=1.0, _WORTH_PARTING=1):
+            figures = [figure for name in large for figure in ways(name, config)]
+    else:
+        figures = [figure for name in names for figure in measured(name, config)]
     if config.out is not None:
         record = {
             "figures": [attrs.asdict(figure) for figure in figures],
@@ -236,26 +293,41 @@ def run(words: Sequence[str]) -> list[Figure]:
     return figures
 
 
-def _show(figures: Sequence[Figure]) -> None:
-    columns = ("codes", "solver", "evaluations", "agreement", "z", "variation", "floor", "us a token")
-    print_table(
-        [
-            (
-                figure.codes,
-                figure.solver,
-                figure.evaluations or 2 * _REFERENCE_STEPS - 1,
-                f"{figure.agreement:.3f}",
-                "-" if figure.z is None else f"{figure.z:.1f}",
-                "-" if figure.variation is None else f"{figure.variation:.4f}",
-                "-" if figure.floor is None else f"{figure.floor:.4f}",
-                f"{figure.microseconds:.1f}",
-            )
-            for figure in figures
-        ],
-        columns,
-    )
+def _show(figures: Sequence[Figure] | Sequence[WayFigure]) -> None:
+    rows = [_way_row(figure) if isinstance(figure, WayFigure) else _row(figure) for figure in figures]
+    ways = any(isinstance(figure, WayFigure) for figure in figures)
+    print_table(rows, _WAY_COLUMNS if ways else _COLUMNS)
     told = {**hardware(), **versions()}
     print("\n" + ", ".join(f"{what} {value}" for what, value in told.items()))
+
+
+_COLUMNS = ("codes", "solver", "evaluations", "agreement", "z", "variation", "floor", "us a token")
+_WAY_COLUMNS = ("codes", "left", "share", "whole, us a token", "compiled", "few", "agreement")
+
+
+def _row(figure: Figure) -> tuple[object, ...]:
+    return (
+        figure.codes,
+        figure.solver,
+        figure.evaluations or 2 * _REFERENCE_STEPS - 1,
+        f"{figure.agreement:.3f}",
+        "-" if figure.z is None else f"{figure.z:.1f}",
+        "-" if figure.variation is None else f"{figure.variation:.4f}",
+        "-" if figure.floor is None else f"{figure.floor:.4f}",
+        f"{figure.microseconds:.1f}",
+    )
+
+
+def _way_row(figure: WayFigure) -> tuple[object, ...]:
+    return (
+        figure.codes,
+        figure.left,
+        f"{figure.share:.3f}",
+        f"{figure.whole:.0f}",
+        f"{figure.compiled:.0f} ({figure.compiled / figure.whole:.2f})",
+        f"{figure.few:.0f} ({figure.few / figure.whole:.2f})",
+        f"{figure.agreement:.3f}",
+    )
 
 
 def main(words: Sequence[str]) -> int:

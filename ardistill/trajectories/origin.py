@@ -44,9 +44,10 @@ class Origin:
     def of(cls, teacher: ARTeacher, trajectory: str, settings: Any, seed: int) -> "Origin":
         """What pairs of this teacher come from; reads all of its weights.
 
-        `settings` is an attrs instance or None.
+        `settings` is an attrs instance or None. A field with the metadata {"origin": False} changes no pairs, and is
+        left out.
         """
-        plain = {} if settings is None else attrs.asdict(settings, value_serializer=_plain)
+        plain = {} if settings is None else attrs.asdict(settings, filter=_tells, value_serializer=_plain)
         return cls.read({**_of_teacher(teacher), "trajectory": trajectory, "settings": plain, "seed": seed})
 
     @classmethod
@@ -94,6 +95,10 @@ def _of_teacher(teacher: ARTeacher) -> dict[str, Any]:
 def _class_path(thing: object) -> str:
     cls = type(thing)
     return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _tells(field: "attrs.Attribute[Any]", _: object) -> bool:
+    return bool(field.metadata.get("origin", True))
 
 
 def _plain(_: object, __: object, value: Any) -> Any:

@@ -17,6 +17,8 @@ class FlowSettings:
     solver: Solver = DEFAULT_SOLVER
     evaluations: int = attrs.field(default=DEFAULT_EVALUATIONS, validator=[ge(1), le(100_000)])
     """Evaluations of the velocity for each token; none of them runs the teacher's network."""
+    compiled: bool = attrs.field(default=False, metadata={"origin": False})
+    """Whether torch.compile makes the evaluations, for GPUs. Pairs don't tell it: tokens are the same but for ties."""
 
 
 def _betas(_: object, field: "attrs.Attribute[tuple[float, float]]", value: tuple[float, float]) -> None:

@@ -23,11 +23,19 @@ def flow_matching(
     """
     del draw
     codes_VC = teacher.tokenizer.codebook
+    guidance = teacher.guidance
+    restricted = guidance.top_k > 0 or 0 < guidance.top_p < 1
     cursor, steps = teacher.start(condition), []
     for step in range(teacher.layout.n_steps):
         noise_BlC = noise_BLC[:, teacher.layout.span(step)]
         tokens_Bl = ode_map(
-            noise_BlC, cursor.log_probs(), codes_VC, evaluations=settings.evaluations, solver=settings.solver
+            noise_BlC,
+            cursor.log_probs(),
+            codes_VC,
+            evaluations=settings.evaluations,
+            solver=settings.solver,
+            restricted=restricted,
+            compiled=settings.compiled,
         )
         cursor.accept(tokens_Bl)
         steps.append(tokens_Bl)

@@ -1,14 +1,17 @@
 """The closed forms of the flow, held against autograd, against each other, and against the distribution they map to."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from ardistill import flow, load_teacher
+from ardistill import flow, load_teacher, posteriors
 from ardistill.noise import Draw
 from ardistill.solvers import DEFAULT_EVALUATIONS, DEFAULT_SOLVER
 from ardistill.values import Condition
@@ -217,7 +220,7 @@ def test_chunks_do_not_matter(solver, monkeypatch):
     problem = many()
     whole_N = flow.ode_map(*problem, solver=solver)
     for rows in (1, 7, 399):
-        monkeypatch.setattr(flow, "_CHUNK_CPU", rows * 96)
+        monkeypatch.setattr(posteriors, "_CHUNK_CPU", rows * 96)
         assert (flow.ode_map(*problem, solver=solver) != whole_N).sum() <= 1
 
 
@@ -236,6 +239,155 @@ def test_shapes_and_types_of_the_ode_map():
         assert flow.ode_map(noise_NC, log_p_NV, codes_VC).equal(tokens_N)
     doubled_N = flow.ode_map(noise_NC.double(), log_p_NV.double(), codes_VC.double())
     assert (doubled_N != tokens_N).sum() <= 1
+
+
+@pytest.fixture
+def always_restricted(monkeypatch):
+    """Rows of up to three quarters of the codes are solved over their own, however little work that spares."""
+    monkeypatch.setattr(posteriors, "_FEW_CPU", 0.75)
+    monkeypatch.setattr(posteriors, "_WORTH_PARTING", 1)
+
+
+def filtered(seed, n, codes, width):
+    """Distributions that leave between one code and all of them, some with ties, and the noise."""
+    draw = Draw(seed, "test-filtered", 0, n)
+    logits_NV = 2 * draw.normal("logits", codes)
+    logits_NV[::3] = logits_NV[::3].round()
+    left_N1 = 1 + draw.integers("left", codes).unsqueeze(-1)
+    least_N1 = logits_NV.sort(-1, descending=True).values.gather(-1, left_N1 - 1)
+    log_p_NV = logits_NV.masked_fill(logits_NV < least_N1, -math.inf).log_softmax(-1)
+    codes_VC = 0.3 + 5 * Draw(seed, "test-filtered", 0, 1).normal("codes", codes, width)[0]
+    return draw.normal("noise", width), log_p_NV, codes_VC
+
+
+@given(
+    seed=seeds,
+    codes=st.integers(2, 60),
+    width=st.integers(1, 9),
+    solver=st.sampled_from(["euler", "heun", "multistep"]),
+    evaluations=st.integers(1, DEFAULT_EVALUATIONS),
+    chunk=st.sampled_from([1, 500, 1 << 19]),
+)
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_restricted_solve_finds_the_same_tokens(
+    seed, codes, width, solver, evaluations, chunk, always_restricted, monkeypatch
+):
+    """The two differ in the order of sums: by a token of 60, where two codes tie to the last digits."""
+    problem = filtered(seed, 60, codes, width)
+    monkeypatch.setattr(posteriors, "_CHUNK_CPU", chunk)
+    whole_N = flow.ode_map(*problem, solver=solver, evaluations=evaluations)
+    restricted_N = flow.ode_map(*problem, solver=solver, evaluations=evaluations, restricted=True)
+    assert (restricted_N != whole_N).sum() <= 1
+    assert problem[1].gather(-1, restricted_N[:, None]).isfinite().all(), "it never leaves the support"
+
+
+def test_a_restricted_solve_has_the_distributions_marginal(always_restricted):
+    n, codes = 40_000, 32
+    draw = Draw(7, "test-restricted-marginal", 0, 1)
+    log_p_V = draw.normal("logits", codes)[0]
+    log_p_V = log_p_V.masked_fill(log_p_V < log_p_V.sort().values[-12], -math.inf).log_softmax(-1)
+    noise_nC, codes_VC = draw.normal("noise", n, 4)[0], draw.normal("codes", codes, 4)[0]
+    tokens_n = flow.ode_map(noise_nC, log_p_V, codes_VC, restricted=True)
+    left_V = log_p_V.isfinite()
+    assert left_V[tokens_n].all()
+    assert deviation((left_V.cumsum(0) - 1)[tokens_n], log_p_V[left_V].exp()) < 5.3
+
+
+def test_rows_of_few_codes_alone_are_solved_over_them(monkeypatch):
+    """As measured on a CPU, where there is so much to do that looking for them is worth it; never on a GPU."""
+    log_p_NV = torch.zeros(32, 4_096)
+    log_p_NV[:12, 512:], log_p_NV[12:, 513:] = -math.inf, -math.inf
+    solved = {"Whole": [], "Few": []}
+    for kind in (posteriors.Whole, posteriors.Few):
+
+        def noted(codes, log_p_RV, kind=kind):
+            solved[kind.__name__].append(len(log_p_RV))
+            return kind(codes, log_p_RV)
+
+        monkeypatch.setattr(flow, kind.__name__, noted)
+
+    def rows(count, **words):
+        for each in solved.values():
+            each.clear()
+        flow.ode_map(torch.zeros(count, 3), log_p_NV[:count], torch.eye(4_096, 3), evaluations=2, **words)
+        return sum(solved["Whole"]), sum(solved["Few"])
+
+    assert rows(32) == (32, 0)
+    assert rows(32, restricted=True) == (20, 12)
+    assert rows(8, restricted=True) == (8, 0), "a millisecond of looking for a millisecond of solving"
+    monkeypatch.setattr(posteriors, "_FEW_CPU", posteriors._FEW_GPU)
+    assert rows(32, restricted=True) == (32, 0)
+
+
+@pytest.mark.parametrize("words", [{}, {"restricted": True}])
+@pytest.mark.parametrize("shape", ["whole", "cut", "shared"])
+def test_an_ode_solve_takes_no_more_memory_than_a_chunk(words, shape, always_restricted, monkeypatch):
+    """Nothing of (N, V) is made beside the inputs, be they cut out of something larger or one for several."""
+    noise_NC, log_p_NV, codes_VC = filtered(1, 400, 40, 6)
+    noise_NC, log_p_NV = noise_NC.view(20, 20, 6), log_p_NV.view(20, 20, 40)
+    if shape == "cut":
+        noise_NC, log_p_NV = noise_NC[:, :15], log_p_NV[:, 3:18]
+    elif shape == "shared":
+        log_p_NV = log_p_NV[:, :1]
+    want = flow.ode_map(noise_NC, log_p_NV, codes_VC)
+    monkeypatch.setattr(posteriors, "_CHUNK_CPU", 600)  # 15 rows
+    with Made(noise_NC, log_p_NV, codes_VC) as made:
+        tokens = flow.ode_map(noise_NC, log_p_NV, codes_VC, **words)
+    assert (tokens != want).sum() <= 1
+    assert made.bytes <= 2 * 4 * 600, "two buffers"
+    assert tokens.numel() * 40 > 2 * 4 * 600, "what this test can see: (N, V) of single bytes"
+
+
+class Made(TorchDispatchMode):
+    """How many bytes the largest memory has that is taken within; views of what was given are none."""
+
+    def __init__(self, *given):
+        super().__init__()
+        self.bytes, self._given = 0, {each.untyped_storage().data_ptr() for each in given}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor) and each.untyped_storage().data_ptr() not in self._given:
+                self.bytes = max(self.bytes, each.untyped_storage().nbytes())
+        return made
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_solve_finds_the_same_tokens_and_is_compiled_once(monkeypatch):
+    """Whatever the chunks' last rows, the solver and the codebook; by the compiler of this machine."""
+    from torch._dynamo.utils import counters  # takes seconds
+
+    monkeypatch.setattr(posteriors, "_CHUNK_CPU", 40 * 60)
+    posteriors._compiled.cache_clear()
+    torch.compiler.reset()
+    counters.clear()
+    for n, codes, width, solver in (
+        (100, 60, 6, "multistep"),
+        (47, 60, 6, "heun"),
+        (41, 60, 6, "euler"),  # the last row by itself
+        (33, 80, 3, "multistep"),
+    ):
+        problem = filtered(n, n, codes, width)
+        plain_N = flow.ode_map(*problem, solver=solver)
+        compiled_N = flow.ode_map(*problem, solver=solver, compiled=True)
+        assert (compiled_N != plain_N).sum() <= 1
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_an_ode_solve_is_exported_for_any_batch():
+    class Program(torch.nn.Module):
+        def forward(self, noise_BLC, log_p_BLV):
+            return flow.ode_map(noise_BLC, log_p_BLV, codes_VC, restricted=True, compiled=True)
+
+    noise_NC, log_p_NV, codes_VC = filtered(2, 40, 12, 3)
+    batch = torch.export.Dim("batch", min=1, max=1 << 10)
+    shapes = {"noise_BLC": {0: batch}, "log_p_BLV": {0: batch}}
+    inputs = noise_NC.view(10, 4, 3), log_p_NV.view(10, 4, 12)
+    made = torch.export.export(Program(), tuple(each[:2] for each in inputs), dynamic_shapes=shapes)
+    for n in (1, 7, 10):
+        tokens_BL = made.module()(*(each[:n] for each in inputs))
+        assert (tokens_BL != flow.ode_map(*(each[:n] for each in inputs), codes_VC)).sum() <= 1
 
 
 @pytest.mark.parametrize("evaluations", [1, 2, DEFAULT_EVALUATIONS])
@@ -269,3 +421,44 @@ def test_the_posterior_mean_is_differentiable_in_x():
     y_LC = x_LC.detach().float().requires_grad_()
     (got_LC,) = torch.autograd.grad(flow.posterior_mean(y_LC, t_L, log_p_LV, codes_VC).square().sum(), y_LC)
     torch.testing.assert_close(got_LC.double(), want_LC, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3, 2, 5), (3, 2, 5), (2, 5)), ((2, 5), (1, 1), (2, 5)), ((7,), (7,), ())]
+)
+@pytest.mark.parametrize("piece", [1, 24, 100])
+def test_a_posterior_mean_in_pieces_is_the_same_in_less_memory(shapes, piece, monkeypatch):
+    """With the gradients of everything; and no tensor is larger than a piece or than what is given."""
+    draw, codes, width = Draw(0, "test-pieces", 0, 1), 12, 3
+    x_shape, t_shape, p_shape = shapes
+    x_NC, codes_VC = draw.normal("x", *x_shape, width)[0], draw.normal("codes", codes, width)[0]
+    t_N, log_p_NV = draw.uniform("t", *t_shape)[0] + 0.1, draw.normal("p", *p_shape, codes)[0].log_softmax(-1)
+
+    def found():
+        given = [each.clone().requires_grad_() for each in (x_NC, t_N, log_p_NV, codes_VC)]
+        with Largest() as largest:
+            mean_NC = flow.posterior_mean(*given)
+            (mean_NC.square() * mean_NC.detach().cos()).sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(flow.posterior_mean(*given), mean_NC)
+        return [mean_NC, *(each.grad for each in given)], largest.numbers
+
+    (whole, most), _ = found(), monkeypatch.setattr(flow, "_PIECE", piece)
+    pieces, largest = found()
+    for got, want in zip(pieces, whole, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    assert most >= math.prod(x_shape) * codes
+    assert largest <= max(piece, codes, *(each.numel() for each in (x_NC, log_p_NV, codes_VC)))
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made within."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor):
+                self.numbers = max(self.numbers, each.numel())
+        return made

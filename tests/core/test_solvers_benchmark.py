@@ -60,6 +60,22 @@ def test_a_small_run(benchmark, tmp_path, monkeypatch, capsys):
     assert f"torch {record['versions']['torch']}" in told
 
 
+@pytest.mark.parametrize("name", ["like-var", "like-llamagen"])
+def test_ways_to_compute_take_turns_and_agree(benchmark, name, monkeypatch, tmp_path, capsys):
+    """Without a compiler; that is what test_flow has."""
+    monkeypatch.setattr(benchmark, "_ROUNDS", 1)
+    monkeypatch.setattr(benchmark, "_POSITIONS_LARGE", 2)
+    monkeypatch.setattr(benchmark.posteriors, "_compiled", lambda: benchmark.posteriors._mean)
+    out = tmp_path / "ways.json"
+    assert benchmark.main(["ways=true", f"codes={name}", f"out={out}"]) == 0
+    filtered, *equally = json.loads(out.read_text())["figures"]
+    assert [round(1 / each["share"]) for each in equally] == [32, 16, 12, 8, 6, 4, 2]
+    assert filtered["share"] < 0.5
+    assert all(each["agreement"] == 1 and each["few"] > 0 for each in (filtered, *equally))
+    assert f"{name}" in capsys.readouterr().out
+    assert benchmark.posteriors._FEW_CPU < 1, "what the benchmark set is set back"
+
+
 def test_every_solver_is_measured_and_so_is_the_default(benchmark):
     assert {solver for solver, _ in benchmark.SOLVES} == {"euler", "heun", "multistep"}
     assert (DEFAULT_SOLVER, DEFAULT_EVALUATIONS) in benchmark.SOLVES

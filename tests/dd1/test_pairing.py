@@ -9,8 +9,11 @@ from ardistill_exact.teacher import sparse_teacher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ardistill import flow, posteriors
 from ardistill.noise import Draw
 from ardistill.protocols import Condition
+from ardistill.testing.toy import toy_teacher
+from ardistill.trajectories import Origin
 
 CODES = 8
 
@@ -65,3 +68,32 @@ def test_the_scale_of_the_codes_does_not_matter() -> None:
     teacher.tokenizer.codebook = teacher.tokenizer.codebook * 10
     after_BL = flow_matching(FlowSettings(), teacher, condition, noise_BLC, Draw(0, "unused", 0, 500))
     assert (before_BL == after_BL).float().mean() > 0.999
+
+
+@pytest.mark.parametrize(("top_k", "few"), [(0, 0), (3, 60)])
+def test_where_a_teacher_filters_rows_are_solved_over_what_is_left(top_k: int, few: int, monkeypatch) -> None:
+    """Of ten images of six tokens; and the tokens are the same."""
+    teacher = toy_teacher(n_codes=24, top_k=top_k)
+    plain_BL, _, _ = paired(teacher, 10)
+    monkeypatch.setattr(posteriors, "_WORTH_PARTING", 1)
+    solved = []
+
+    def noted(codes, log_p_RV):
+        solved.append(len(log_p_RV))
+        return posteriors.Few(codes, log_p_RV)
+
+    monkeypatch.setattr(flow, "Few", noted)
+    restricted_BL, _, _ = paired(teacher, 10)
+    assert sum(solved) == few
+    assert torch.equal(restricted_BL, plain_BL)
+
+
+def test_pairs_tell_how_they_were_solved_and_not_by_what() -> None:
+    teacher = toy_teacher()
+    plain, compiled, euler = (
+        Origin.of(teacher, "flow-matching", words, seed=0)
+        for words in (FlowSettings(), FlowSettings(compiled=True), FlowSettings(solver="euler"))
+    )
+    assert compiled == plain
+    assert compiled.settings == {"solver": "multistep", "evaluations": 20}
+    assert euler != plain
