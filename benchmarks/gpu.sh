@@ -10,8 +10,10 @@ set -euo pipefail
 
 readonly RESULTS=benchmarks/results
 readonly LIMIT=590 # seconds for all of it
-readonly BUDGET=45 # seconds of measuring for each result
-readonly LOADING=20 # seconds before that: Python, random weights
+readonly BUDGET=30 # seconds of measuring for each result of bench
+readonly LOADING=18 # seconds before that: Python, random weights
+readonly STEPS_BUDGET=8 # seconds of measuring for each method's training steps
+readonly STEPS_LOADING=25 # seconds beside that: Python, random weights, several copies of them
 readonly PYTHON=${PYTHON:-python}
 readonly HEAD="method.head.width=1024 method.head.blocks=4 method.head.start_time=1.0 method.head.unit_codes=false"
 readonly COMMON="device=cuda modes=eager,graph,compiled,compiled-graph batches=1,8,64 largest=true repeats=9 budget=$BUDGET"
@@ -24,6 +26,9 @@ readonly MODELS=(
     "llamagen-l teacher=llamagen teacher.preset=c2i-L"
 )
 
+# The same of training steps, of DD1 and of DD2 in one process.
+readonly TRAINED=(var-d16 llamagen-b var-d20 llamagen-l var-d24)
+
 commands() {
     local precision model name
     for precision in bf16 fp32; do
@@ -32,6 +37,10 @@ commands() {
             echo "-m ardistill bench ${model#* } method=dd2 $HEAD $COMMON precision=$precision" \
                 "out=$RESULTS/gpu-$name-$precision.json"
         done
+    done
+    for name in "${TRAINED[@]}"; do
+        echo "benchmarks/training.py method=dd1,dd2 teacher=$name device=cuda batch=32 precision=bf16 repeats=5" \
+            "budget=$STEPS_BUDGET out=$RESULTS/training/gpu-$name-bf16.json"
     done
 }
 
@@ -45,13 +54,15 @@ if (($#)); then
 fi
 
 cd "$(dirname "$0")/.."
-mkdir -p "$RESULTS"
+mkdir -p "$RESULTS/training"
 failed=0
 while read -r -a words; do
     out=${words[-1]#out=}
+    seconds=$((BUDGET + LOADING))
+    [[ ${words[0]} != -m ]] && seconds=$((2 * STEPS_BUDGET + STEPS_LOADING))
     if [[ -e $out ]]; then
         echo "$out is there; delete it to measure again"
-    elif ((SECONDS + BUDGET + LOADING > LIMIT)); then
+    elif ((SECONDS + seconds > LIMIT)); then
         echo "$out: no time is left; run the script again" >&2
         failed=1
     else

@@ -3,8 +3,10 @@
     python benchmarks/tables.py            between the comments <!-- bench --> and <!-- /bench --> of both pages
     python benchmarks/tables.py --check    writes nothing, and fails where a page is out of date
 
-Every file is one that `python -m ardistill bench out=FILE.json` wrote. Results that `benchmarks/gpu.sh` would measure
-and that have no file stand as "not measured".
+Every file is one that `python -m ardistill bench out=FILE.json` wrote. Those of benchmarks/results/training are of
+`python benchmarks/training.py out=FILE.json`; their table, of training steps, stands in benchmarks/README.md between
+<!-- training --> and <!-- /training -->. Results that `benchmarks/gpu.sh` would measure and that have no file stand as
+"not measured".
 """
 
 import shlex
@@ -13,23 +15,33 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from training_parts import table as steps
+from training_parts.result import Result as Steps
+
 from ardistill.benching.result import Result, Row
 from ardistill.benching.showing import COLUMNS, milliseconds, rows
 from ardistill.errors import ArdistillError
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+STEPS = "training"
+"""The folder of the results of training steps, and the name of their comments."""
 ALONE, MANY = 1, 64
 """The batches that the summary shows."""
 
 
-def expected() -> list[str]:
-    """Names of the results that gpu.sh measures, in its order."""
+def listed(kind: str) -> dict[str, Mapping[str, str]]:
+    """The results that gpu.sh measures with a program, "bench" or "benchmarks/training.py": their words by name."""
     words = ["bash", str(HERE / "gpu.sh"), "--list"]
     lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
-    outs = [word for line in lines for word in shlex.split(line) if word.startswith("out=")]
-    return [Path(out).stem for out in outs]
+    commands = [command for line in lines if kind in (command := shlex.split(line))]
+    given = [dict(word.split("=", 1) for word in command if "=" in word) for command in commands]
+    return {Path(each["out"]).stem: each for each in given}
+
+
+def expected() -> list[str]:
+    """Names of the results that gpu.sh measures, in its order; those of training steps are beside them."""
+    return list(listed("bench"))
 
 
 def results(folder: Path) -> Mapping[str, Result | None]:
@@ -66,7 +78,7 @@ def _pair(result: Result | None, batch: int) -> list[str]:
     ]
 
 
-def device(result: Result | None) -> str:
+def device(result: Result | Steps | None) -> str:
     if result is None:
         return ""
     name = str(result.hardware["device"])
@@ -114,13 +126,29 @@ def pages(folder: Path) -> Mapping[Path, str]:
     return {HERE.parent / "README.md": short, HERE / "README.md": "\n\n".join([short, *parts])}
 
 
-def filled(page: str, block: str) -> str:
+def training(folder: Path) -> str:
+    """What stands in benchmarks/README.md about training steps."""
+    words = listed("benchmarks/training.py")
+    found = steps.results(folder, list(words))
+    lines = [
+        line
+        for name, result in found.items()
+        for line in steps.lines(
+            name, result, device(result), words[name]["method"].split(",") if name in words else ()
+        )
+    ]
+    told = [steps.told(name, result) for name, result in found.items() if result is not None]
+    return "\n\n".join([table(steps.columns(), lines), *told])
+
+
+def filled(page: str, block: str, name: str = "bench") -> str:
     """The page with the block between its comments. Raises ValueError where it has not one of each."""
-    before, begun, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended or BEGIN in after or END in after:
-        raise ValueError(f"a page needs one {BEGIN} and one {END} after it")
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended or begin in after or end in after:
+        raise ValueError(f"a page needs one {begin} and one {end} after it")
+    return f"{before}{begin}\n\n{block}\n\n{end}{after}"
 
 
 def main(words: Sequence[str]) -> int:
@@ -128,7 +156,7 @@ def main(words: Sequence[str]) -> int:
         print(f"tables: unknown word {words[0]!r}; known: --check", file=sys.stderr)
         return 2
     try:
-        wanted = pages(RESULTS)
+        wanted, of_steps = pages(RESULTS), training(RESULTS / STEPS)
     except ArdistillError as error:
         print(f"tables: {error}", file=sys.stderr)
         return error.exit_code
@@ -136,6 +164,8 @@ def main(words: Sequence[str]) -> int:
     for path, block in wanted.items():
         text = path.read_text()
         made = filled(text, block)
+        if path == HERE / "README.md":
+            made = filled(made, of_steps, STEPS)
         if made != text:
             late.append(path)
             if not words:

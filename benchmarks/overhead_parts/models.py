@@ -48,7 +48,7 @@ SIZES: Mapping[Model, Size] = {
 }
 
 
-class _Silent:
+class Silent:
     def advance(self, done: int, total: int, what: str) -> None: ...
 
 
@@ -95,7 +95,7 @@ def method_of(model: Model, size: Size, images: int, folder: Path, device: torch
             DD2Config(csd_images=images, batch=size.batch, tuning_samples=1), teacher, context
         )
     else:
-        _pairs(folder / "pairs", teacher)
+        random_pairs(folder / "pairs", teacher, _N_PAIRS)
         lpips = LPIPSConfig() if digits else LPIPSConfig(weight=0.0)
         dd1 = DD1Config(
             pairs=folder / "pairs", n_pairs=_N_PAIRS, images=images, batch=size.batch, lpips=lpips
@@ -104,7 +104,7 @@ def method_of(model: Model, size: Size, images: int, folder: Path, device: torch
     return method  # type: ignore[no-any-return]
 
 
-def _pairs(folder: Path, teacher: ARTeacher) -> None:
+def random_pairs(folder: Path, teacher: ARTeacher, count: int) -> None:
     """Pairs of noise and random tokens, which cost the training what others do."""
 
     def tokens(_: None, teacher: ARTeacher, condition: Condition, noise_BLC: Tensor, draw: Draw) -> Tensor:
@@ -112,4 +112,4 @@ def _pairs(folder: Path, teacher: ARTeacher) -> None:
         return draw.integers("token", len(teacher.tokenizer.codebook), teacher.layout.n_tokens)
 
     pairing = Pairing("random", None, tokens)
-    Pairs.at(folder, teacher, pairing, 0).collect(_N_PAIRS, batch=_N_PAIRS, progress=_Silent())
+    Pairs.at(folder, teacher, pairing, 0).collect(count, batch=count, progress=Silent())

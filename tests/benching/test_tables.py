@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,8 @@ import torch
 from ardistill.__main__ import main
 from ardistill.benching.result import Result
 from ardistill.cli.bench import structured
+from ardistill.config import structure_words
+from ardistill.errors import ArdistillError
 from ardistill.plugins import discover
 from tests.scripts import BENCHMARKS, loaded
 
@@ -23,7 +26,17 @@ GPU = BENCHMARKS / "gpu.sh"
 
 @pytest.fixture(scope="module")
 def tables():
+    """The script, imported as it imports its neighbours."""
+    sys.path.insert(0, str(BENCHMARKS))
     yield from loaded("tables")
+    sys.path.remove(str(BENCHMARKS))
+    for name in [name for name in sys.modules if name.split(".")[0] in {"overhead_parts", "training_parts"}]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def training(tables):
+    yield from loaded("training")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +60,14 @@ def result(tmp_path_factory):
     return Result.load(out)
 
 
-def listed():
+def listed(kind=""):
+    """The commands of gpu.sh, or those with a word."""
     done = subprocess.run(["bash", str(GPU), "--list"], capture_output=True, text=True, check=True)
-    return [shlex.split(line) for line in done.stdout.splitlines()]
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    return [command for command in commands if not kind or kind in command]
+
+
+STEPS = "benchmarks/training.py"
 
 
 def test_pages_have_what_the_files_give(tables):
@@ -58,7 +76,8 @@ def test_pages_have_what_the_files_give(tables):
 
 def test_the_gpus_commands_are_understood():
     registry, seen = discover(), set()
-    for command in listed():
+    assert len(listed("bench")) + len(listed(STEPS)) == len(listed())
+    for command in listed("bench"):
         assert command[:4] == ["python", "-m", "ardistill", "bench"]
         given = structured(command[4:], registry)
         seen.add((given.teacher.name, given.teacher.settings.preset, given.precision))
@@ -73,12 +92,28 @@ def test_the_gpus_commands_are_understood():
     assert len({command[-1] for command in listed()}) == len(listed())
 
 
-def test_the_gpus_budgets_are_less_than_ten_minutes():
+def test_the_gpus_training_steps_are_understood(training):
+    seen = {}
+    for command in listed(STEPS):
+        assert command[:2] == ["python", STEPS]
+        given = structure_words(command[2:], training.Benchmark)
+        seen[given.teacher] = given.method
+        assert (given.device, given.precision, given.phases) == ("cuda", "bf16", ())
+        assert given.out == Path(f"benchmarks/results/training/gpu-{given.teacher}-bf16.json")
+    assert seen == dict.fromkeys(training.RELEASED, ("dd1", "dd2"))
+
+
+def test_the_gpus_budgets_are_less_than_ten_minutes(training):
     script = GPU.read_text()
-    loading = int(re.search(r"readonly LOADING=(\d+)", script)[1])
-    limit = int(re.search(r"readonly LIMIT=(\d+)", script)[1])
-    budgets = [structured(command[4:], discover()).budget for command in listed()]
-    assert sum(budgets) + loading * len(budgets) < limit < 600
+
+    def number(name):
+        return int(re.search(rf"readonly {name}=(\d+)", script)[1])
+
+    seconds = [structured(command[4:], discover()).budget + number("LOADING") for command in listed("bench")]
+    for command in listed(STEPS):
+        given = structure_words(command[2:], training.Benchmark)
+        seconds.append(given.budget * len(given.method) + number("STEPS_LOADING"))
+    assert sum(seconds) < number("LIMIT") < 600
 
 
 def test_the_script_is_one_of_bash(tmp_path):
@@ -108,13 +143,13 @@ def test_the_script_measures_what_has_no_file_and_goes_on_after_a_failure(tmp_pa
     script = ["bash", str(tmp_path / "benchmarks" / "gpu.sh")]
     env = {"PYTHON": str(program), "CALLS": str(calls), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, "two of them failed"
+    assert done.returncode == 1, "three of them failed"
     assert f"{there} is there" in done.stdout
     called = calls.read_text().splitlines()
     assert called[:-1] == [shlex.join(command[1:]) for command in listed()[1:]]
     assert called[-1] == "benchmarks/tables.py"
     done = subprocess.run(script, env=env, capture_output=True, text=True, check=False)
-    assert len(calls.read_text().splitlines()) == len(called) + 3, "those that failed, and the tables"
+    assert len(calls.read_text().splitlines()) == len(called) + 4, "those that failed, and the tables"
 
 
 def test_rows_of_a_file_and_of_none(tables, result, tmp_path):
@@ -145,6 +180,32 @@ def test_rows_of_a_file_and_of_none(tables, result, tmp_path):
     assert "\n| cpu-mine |" in tables.pages(tmp_path)[ROOT / "README.md"], "others stand behind"
 
 
+def test_training_steps_of_a_file_and_of_none(tables, training, tmp_path, capsys):
+    """A real one of the digits, in the place of one that is expected and behind those."""
+    names = list(tables.listed(STEPS))
+    assert len(names) == 5
+    text = tables.training(tmp_path)
+    assert [
+        text.count(f"\n| {name} |  |  | {method} | not measured |") for name in names for method in METHODS
+    ] == [1] * 10
+    out = tmp_path / f"{names[1]}.json"
+    words = ["method=dd1", "teacher=var", "repeats=1", "threads=1", "device=cpu", f"out={out}"]
+    assert training.main(words) == 0
+    shutil.copy(out, tmp_path / "cpu-mine.json")
+    result, text = training.Result.load(out), tables.training(tmp_path)
+    assert text.count("not measured") == 8
+    for name in (names[1], "cpu-mine"):
+        assert f"\n| {name} | {tables.device(result)} | fp32 | dd1 | train | student | 1 |" in text
+    assert text.index(names[-1]) < text.index("cpu-mine"), "others stand behind"
+    assert text.count(f"`{result.command}`") == 2
+    out.write_text("{}")
+    with pytest.raises(ArdistillError, match="is no result of benchmarks"):
+        tables.training(tmp_path)
+
+
+METHODS = ("dd1", "dd2")
+
+
 def test_the_mode_in_which_the_teacher_is_fastest(tables, result):
     eager, student = result.rows[:2]
 
@@ -165,6 +226,7 @@ def test_the_mode_in_which_the_teacher_is_fastest(tables, result):
 
 def test_a_page_out_of_date_is_found_out(tables, result, tmp_path, monkeypatch, capsys):
     result.save(tmp_path / "new.json")
+    (tmp_path / "training").mkdir()
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert tables.main(["--check"]) == 1
     assert "README.md: out of date" in capsys.readouterr().out
@@ -175,6 +237,7 @@ def test_a_page_out_of_date_is_found_out(tables, result, tmp_path, monkeypatch, 
 
 def test_a_block_is_filled_and_nothing_else(tables):
     page = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter"
+    assert tables.filled(page.replace("bench", "training"), "new", "training").count("new") == 1
     filled = tables.filled(page, "new")
     assert filled == "before\n<!-- bench -->\n\nnew\n\n<!-- /bench -->\nafter"
     assert tables.filled(filled, "new") == filled
