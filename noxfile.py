@@ -2,6 +2,7 @@
 
 nox -s tests            what every change must pass, in minutes
 nox -s slow             tests that train
+nox -s recipes          those that train the other recipes of the documentation, some twenty minutes; CI leaves them out
 nox -s browser          the report in a real browser
 nox -s processes        several processes, and jobs through submitit's local executor
 nox -s packages         third-party packages, installed
@@ -55,7 +56,14 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that train; those of the documentation's commands are in `docs`."""
-    tool(session, "python", "-m", "pytest", "-m", "slow", "--ignore", "tests/docs", *session.posargs)
+    marks = "slow and not recipes"
+    tool(session, "python", "-m", "pytest", "-m", marks, "--ignore", "tests/docs", *session.posargs)
+
+
+@nox.session
+def recipes(session: nox.Session) -> None:
+    """Recipes that CI has no time for: before a release, and after a change of a method or of the engine."""
+    tool(session, "python", "-m", "pytest", "-m", "recipes", *session.posargs)
 
 
 @nox.session

@@ -325,6 +325,8 @@ def test_a_sweep_of_two_cells_goes_through_it(site, tmp_path, capsys):
     told = capsys.readouterr().out
     assert f"{folder}: 2 finished" in told
     assert all(job in told for job in jobs.values())
+    last = Process.here(int(jobs[runs[1].name].partition("@")[0]))
+    wait_for(lambda: not last.alive())  # a run is finished before its process is
     (runs[1] / "report.json").unlink()
     again = ardistill("sweep", "resume", folder, "launcher.level=5", "launcher.wait=true", site=site)
     assert again.returncode == 0, again.stderr
