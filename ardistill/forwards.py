@@ -43,12 +43,13 @@ def packed(*networks: object) -> Iterator[None]:
     meanwhile. What is no module is passed over.
     """
     modules = [network for network in networks if isinstance(network, nn.Module)]
-    layers = dict.fromkeys(layer for module in modules for layer in module.modules() if _packable(layer))
+    layers = dict.fromkeys(layer for module in modules for layer in module.modules() if packable(layer))
     with swapped({layer: partial(_linear, layer, _pack(layer.weight)) for layer in layers}):
         yield
 
 
-def _packable(layer: nn.Module) -> TypeGuard[nn.Linear]:
+def packable(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether it is a linear layer in float32 on a CPU, and large enough for its layout to matter."""
     if type(layer) is not nn.Linear or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     weight_OI = layer.weight

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 import attrs
+import torch
 
 from ardistill.benching.generators import Generator, Models, Words, generators, load
 from ardistill.benching.measuring import Cell, Measured, Wanted, measure
@@ -12,7 +13,7 @@ from ardistill.config.bench import ON_GPU
 from ardistill.config.section import plain
 from ardistill.errors import ConfigError
 from ardistill.evaluation.report import hardware
-from ardistill.evaluation.timing.precision import HELD, computing, dtype_of, hold
+from ardistill.evaluation.timing.precision import HELD, check, computing, dtype_of, hold
 from ardistill.launch.parts import choose_device
 from ardistill.plugins import Registry
 from ardistill.protocols import Progress
@@ -20,12 +21,12 @@ from ardistill.protocols import Progress
 
 def bench(words: Words, registry: Registry, command: str, progress: Progress) -> Result:
     """All that the words ask for. Raises ConfigError, PluginError or WeightsError before any of it is measured."""
-    check_device(words, choose_device(words).type)
+    device = choose_device(words)
+    check_device(words, device)
     models = load(words, registry)
     found = generators(models, words)
     for module in models.modules:
         hold(module, words.precision)
-    device = models.device
     wanted = Wanted(words.batches, words.modes, words.repeats, words.budget, words.largest)
     with computing(words.precision, device):
         measured = measure(
@@ -40,17 +41,14 @@ def bench(words: Words, registry: Registry, command: str, progress: Progress) ->
     return _result(words, models, found, measured, command)
 
 
-def check_device(words: Words, kind: str) -> None:
-    """Whether the device, "cpu" or "cuda", has the modes and the precision. Raises ConfigError where it has not."""
+def check_device(words: Words, device: torch.device) -> None:
+    """Raises ConfigError where the device does not have the modes or the precision."""
     lacking = ON_GPU.intersection(words.modes)
-    if kind != "cpu":
-        return
-    if lacking:
+    if lacking and device.type == "cpu":
         raise ConfigError(
             f"modes={min(lacking)} is of CUDA, and this is a CPU; leave it out, or give device=cuda"
         )
-    if words.precision in ON_GPU:
-        raise ConfigError(f"precision={words.precision} is for a GPU, and this is a CPU; give fp32 or bf16")
+    check(words.precision, device)
 
 
 def _result(

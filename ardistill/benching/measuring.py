@@ -205,7 +205,7 @@ def measure(
         stack.enter_context(packed(*networks))
         compiler = None
         if any(mode.startswith("compiled") for mode in wanted.modes):
-            compiler = stack.enter_context(compiling(backend))
+            compiler = stack.enter_context(compiling(device, backend))
         work = _Measuring(generators, decode, wanted, bench, compiler)
         for each in generators:
             work.eager_call(each, first)

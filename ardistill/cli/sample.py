@@ -8,6 +8,8 @@
     python -m ardistill sample teacher=llamagen teacher.checkpoint=c2i_B_256.pt
         teacher.tokenizer.checkpoint=vq_ds16_c2i.pt n=8 out=teacher.png
 
+    python -m ardistill sample run=DIR out=many.npz n=50000 batch=64 precision=bf16 compile=true
+
 Without a student the teacher draws, in all its steps. captions=PATH are features (or prompts) for a teacher of
 captions. A .png is a sheet of all images; an .npz holds `arr_0`, uint8 images (n, H, W, 3), and `arr_1`, their labels
 (of captions: their numbers), as OpenAI's evaluation suite has it.
@@ -23,6 +25,7 @@ from attrs.validators import ge, gt, le
 from ardistill.cli import check_output, heads_of
 from ardistill.cli.terminal import progress as shown_progress
 from ardistill.config import StudentWords, TeacherWords, structure_trees, structure_words
+from ardistill.config.bench import Precision
 from ardistill.config.students import student_trees
 from ardistill.errors import ConfigError, PluginError
 from ardistill.plugins import Registry, discover
@@ -40,6 +43,10 @@ class DrawWords:
     seed: int = attrs.field(default=0, validator=[ge(0), le(2**63 - 1)])
     batch: int = attrs.field(default=250, validator=gt(0))
     classes: tuple[int, ...] = ()
+    precision: Precision = "fp32"
+    """bf16 and fp16: weights are held in it, and what autocast lets be computed in it is."""
+    compile: bool = False
+    """Networks through torch.compile: a minute or several at first, then faster; for many images."""
 
     @out.validator
     def _known_ending(self, _: object, out: Path) -> None:
@@ -74,6 +81,9 @@ def main(words: list[str]) -> int:
     given = _structured(words, registry)
     check_output(given.out)
 
+    from torch import nn
+
+    from ardistill.evaluation.timing import precision
     from ardistill.launch.draw import Subjects, draw_images, save_images
     from ardistill.launch.parts import load_models
     from ardistill.launch.trained import open_models
@@ -85,20 +95,27 @@ def main(words: list[str]) -> int:
         else:
             captions, models = _captions(given, registry), load_models(given, registry)
         teacher, student = models.teacher, models.student
+        precision.check(given.precision, models.device)
+        parts: tuple[object, ...] = (teacher, teacher.tokenizer, student)
+        for part in parts:
+            if isinstance(part, nn.Module):
+                precision.hold(part, given.precision)
         if captions is None:
             subjects = Subjects.classes(teacher, given.classes)
         else:
             subjects = Subjects.captions(teacher, captions)
-        images, labels = draw_images(
-            teacher,
-            student,
-            subjects,
-            n=given.n,
-            steps=given.steps if isinstance(given, FromRun | FromStudent) else "",
-            seed=given.seed,
-            batch=given.batch,
-            progress=progress,
-        )
+        with precision.computing(given.precision, models.device):
+            images, labels = draw_images(
+                teacher,
+                student,
+                subjects,
+                n=given.n,
+                steps=given.steps if isinstance(given, FromRun | FromStudent) else "",
+                seed=given.seed,
+                batch=given.batch,
+                progress=progress,
+                compile=given.compile,
+            )
     save_images(given.out, images, labels)
     print(given.out)
     return 0

@@ -13,8 +13,8 @@ from ardistill.config.tree import StudentWords, TeacherWords
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Mode = Literal["eager", "compiled", "graph", "compiled-graph"]
 
-ON_GPU: frozenset[str] = frozenset({"tf32", "fp16", "graph", "compiled-graph"})
-"""Precisions and modes that a CPU does not have."""
+ON_GPU: frozenset[str] = frozenset({"graph", "compiled-graph"})
+"""Modes that a CPU does not have."""
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ardistill.__main__ import main
@@ -258,6 +259,48 @@ def test_samples_are_a_sheet_or_arrays_and_depend_on_seed_and_index_alone(run, t
     # Another batch size may round a product differently, by one grey level at most.
     assert np.abs(b["arr_0"].astype(int) - c["arr_0"].astype(int)).max() <= 1
     assert np.abs(b["arr_0"].astype(int) - d["arr_0"].astype(int)).max() > 50
+
+
+def greys(path):
+    return np.load(path)["arr_0"].astype(int)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "precision=bf16",
+        pytest.param(
+            "compile=true",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler"),
+            ],
+        ),
+    ],
+)
+def test_faster_ways_draw_the_same_images_but_for_rounding(word, run, tmp_path):
+    for name, words in {"plain": [], "fast": [word, "batch=8"]}.items():
+        assert main(["sample", f"run={run}", f"out={tmp_path / name}.npz", "n=20", *words]) == 0
+    plain, fast = greys(tmp_path / "plain.npz"), greys(tmp_path / "fast.npz")
+    assert plain.shape == fast.shape
+    difference = np.abs(plain - fast)
+    assert difference.max() <= 1 if word == "compile=true" else 0 < difference.mean() < 4
+
+
+def test_where_nothing_compiles_sample_says_so(run, tmp_path, capsys):
+    from torch._inductor import config
+
+    torch.compiler.reset()
+    with config.patch({"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}):
+        assert main(["sample", f"run={run}", f"out={tmp_path / 'a.npz'}", "n=4", "compile=true"]) == 2
+    assert "leave compile=true out" in capsys.readouterr().err
+    assert not (tmp_path / "a.npz").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has it")
+def test_sample_refuses_a_precision_that_the_device_has_not(run, tmp_path, capsys):
+    assert main(["sample", f"run={run}", f"out={tmp_path / 'a.png'}", "precision=fp16"]) == 2
+    assert "give fp32 or bf16" in capsys.readouterr().err
 
 
 def test_eval_judges_other_schedules_and_leaves_the_runs_report_alone(run, tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_keys_of_a_run() -> None:
 
 
 def test_keys_of_a_sample() -> None:
-    words = ["out", "n", "seed", "batch", "classes"]
+    words = ["out", "n", "seed", "batch", "classes", "precision", "compile"]
     models = ["teacher", "data", "device", "threads"]
     assert set(keys(FromRun)) == {*words, "run", "steps"}
     assert set(keys(FromTeacher)) == {*words, *models, "captions"}

@@ -293,7 +293,7 @@ def test_endless_recompiling_counts_as_failure(monkeypatch):
 def test_compiled_and_eager_agree():
     """By torch's own compiler, which takes its time."""
     steps = Steps()
-    with torch.no_grad(), compiling() as compiler, warnings.catch_warnings():
+    with torch.no_grad(), compiling(CPU) as compiler, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = compiler.compiled(steps.latents, 2)
         for batch in (1, 2, 5):

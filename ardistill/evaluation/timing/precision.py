@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ardistill.errors import ConfigError
+
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,6 +30,12 @@ HELD = {
 def dtype_of(precision: Precision) -> torch.dtype:
     """Of weights and products."""
     return HALVES.get(precision, torch.float32)
+
+
+def check(precision: Precision, device: torch.device) -> None:
+    """Raises ConfigError where the device does not compute in it."""
+    if device.type == "cpu" and precision in {"tf32", "fp16"}:
+        raise ConfigError(f"precision={precision} is for a GPU, and this is a CPU; give fp32 or bf16")
 
 
 def hold(module: nn.Module, precision: Precision) -> None:

@@ -125,7 +125,7 @@ def time_all(
     timings = []
     with ExitStack() as stack:
         if compile:
-            compiler = stack.enter_context(compiling(backend))
+            compiler = stack.enter_context(compiling(device, backend))
             for done, subject in enumerate(subjects):
                 works += _compiled(subject, sizes[subject.name], compiler, bench)
                 progress.advance(done + 1, len(subjects), "compiling")
