@@ -8,7 +8,7 @@ from tests.extra.installed import EXTRA, Installed
 
 pytestmark = [pytest.mark.packages, pytest.mark.timeout(1800)]
 
-TINY = ["n_pairs=500", "start_images=640", "guidance_images=480", "images=480"]
+TINY = ["n_pairs=500", "start_images=640", "guidance_images=480", "images=480", "closing_images=640"]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The losses of the two stages.
+"""The losses of the stages.
 
 Shape legend: B batch, L tokens, V codes.
 """

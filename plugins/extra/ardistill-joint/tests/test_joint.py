@@ -5,6 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from ardistill_joint.closing import Closing, ClosingSettings
 from ardistill_joint.config import JointConfig
 from ardistill_joint.guidance import Guidance
 from ardistill_joint.losses import reverse_kl, soft_cross_entropy
@@ -14,14 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ardistill
+from ardistill.errors import ConfigError
 from ardistill.noise import Draw
 from ardistill.protocols import Condition, RunContext
 from ardistill.testing import check_method, check_student, toy_teacher
 
 TINY = JointConfig(
-    n_pairs=40, collect_batch=20, start_images=32, start_batch=8, guidance_images=16, images=48, batch=8
+    n_pairs=40,
+    collect_batch=20,
+    start_images=32,
+    start_batch=8,
+    guidance_images=16,
+    images=48,
+    batch=8,
+    closing_images=16,
+    closing_batch=8,
 )
 CPU = torch.device("cpu")
+
+
+def phase_of(joint: Joint, name: str):
+    return next(phase for phase in joint.phases() if phase.name == name)
 
 
 class _Silent:
@@ -116,18 +130,52 @@ def test_the_guidance_network_begins_as_the_teacher():
     torch.testing.assert_close(found_BLV.exp(), teacher_BLV.exp())
 
 
+@pytest.mark.parametrize("width", [0, 8])
+def test_the_last_step_is_drawn_given_the_others(tmp_path, width):
+    """With a closing block, what it is told of an image decides its last step, and the noise of that step alone."""
+    joint = made(tmp_path, closing=ClosingSettings(width=width, heads=2))
+    student, layout = joint.network, joint.teacher.layout
+    cut = layout.offset(layout.n_steps - 1)
+    noise_BLC = Draw(3, "noise", 0, 64).normal(
+        "noise", layout.n_tokens, joint.teacher.tokenizer.codebook.shape[1]
+    )
+    condition = Condition(torch.zeros(64, dtype=torch.int64))
+    if width:
+        torch.nn.init.normal_(student.closing.logits.weight)
+    tokens_BL = student(noise_BLC, condition)
+    with torch.no_grad():
+        told_BKV = student.log_probs(noise_BLC, condition)
+        assert told_BKV.shape[1] == (cut if width else layout.n_tokens)
+        if width:
+            closed_BMV = student.closing(student.codes_VC[tokens_BL[:, :cut]], condition)
+            assert torch.equal(tokens_BL[:, cut:], student.tokens(noise_BLC[:, cut:], closed_BMV))
+            other_BMV = student.closing(student.codes_VC[tokens_BL[:, :cut].flip(0)], condition)
+            assert not torch.allclose(closed_BMV, other_BMV)
+    assert torch.equal(
+        tokens_BL[:, : told_BKV.shape[1]], student.tokens(noise_BLC[:, : told_BKV.shape[1]], told_BKV)
+    )
+
+
+def test_a_closing_block_of_an_odd_width_is_refused():
+    with pytest.raises(ConfigError, match=r"closing.width=10 is no multiple of closing.heads=4"):
+        Closing(ClosingSettings(width=10, heads=4), toy_teacher(), 0)
+
+
 def test_the_anchor_fades(tmp_path):
-    phase = made(tmp_path).phases()[-1]
-    begin, end = (phase.losses("student", Draw(0, phase.name, first, 8))["anchor"] for first in (0, 40))
-    assert begin > 3 * end > 0
-    none = made(tmp_path, anchor=0.0).phases()[-1].losses("student", Draw(0, phase.name, 0, 8))
-    assert none["anchor"] == 0
+    for name, role, images in (("distribution", "student", 48), ("closing", "closing", 16)):
+        begin, end = (
+            phase_of(made(tmp_path), name).losses(role, Draw(0, name, first, 8))["anchor"]
+            for first in (0, images - 8)
+        )
+        assert begin > 1.6 * end > 0
+        none = phase_of(made(tmp_path, anchor=0.0), name).losses(role, Draw(0, name, 0, 8))
+        assert none["anchor"] == 0
 
 
 def test_each_network_learns_in_its_own_updates(tmp_path):
     joint = made(tmp_path)
-    start, alone, both = joint.phases()
-    assert [phase.role(0) for phase in (start, alone)] == ["student", "guidance"]
+    start, alone, both, closing = joint.phases()
+    assert [phase.role(0) for phase in (start, alone, closing)] == ["student", "guidance", "closing"]
     assert [both.role(update) for update in range(6)] == ["guidance", "guidance", "student"] * 2
     for role, other in (("guidance", joint.network), ("student", joint.guidance)):
         joint.network.requires_grad_(role == "student")
@@ -137,14 +185,18 @@ def test_each_network_learns_in_its_own_updates(tmp_path):
         assert any(parameter.grad is not None for parameter in both.roles[role].module.parameters())
         for module in (joint.network, joint.guidance):
             module.zero_grad(set_to_none=True)
+    joint.network.requires_grad_(True)
+    sum(closing.losses("closing", Draw(0, "x", 0, 8)).values()).backward()
+    assert all(parameter.grad is not None for parameter in joint.network.closing.parameters())
+    assert all(parameter.grad is None for parameter in joint.network.network.parameters())
 
 
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        ({}, ["start", "guidance", "distribution"]),
-        ({"start_images": 0}, ["guidance", "distribution"]),
-        ({"images": 0, "guidance_images": 0}, ["start"]),
+        ({}, ["start", "guidance", "distribution", "closing"]),
+        ({"start_images": 0, "closing_images": 0}, ["guidance", "distribution"]),
+        ({"images": 0, "guidance_images": 0}, ["start", "closing"]),
     ],
 )
 def test_a_stage_of_no_images_is_left_out(tmp_path, words, names):
