@@ -64,7 +64,7 @@ class Closing(nn.Module):
 
     def forward(self, codes_BKC: Tensor, condition: Condition) -> Tensor:
         """(B, M, V) log-probabilities."""
-        at_BLD = self.position_LD.expand(len(codes_BKC), -1, -1)
+        at_BLD = self.position_LD.expand(codes_BKC.shape[0], -1, -1)
         if self.label is not None:
             at_BLD = at_BLD + self.label(condition.require_labels())[:, None]
         x_BMD, y_BKD = at_BLD[:, self.n_earlier :], self.code(codes_BKC) + at_BLD[:, : self.n_earlier]

@@ -58,7 +58,7 @@ def test_the_student_conforms():
 
 
 def test_a_run_ends_with_a_student_that_draws_and_is_found_again(tmp_path):
-    names = ("n_pairs", "start_images", "guidance_images", "images")
+    names = ("n_pairs", "start_images", "guidance_images", "images", "closing_images")
     words = {f"method.{name}": getattr(TINY, name) for name in names}
     run = ardistill.distill(
         "joint", "var", out=tmp_path / "run", threads=1, eval={"n": 200, "speed": {"repeats": 0}}, **words
@@ -69,6 +69,12 @@ def test_a_run_ends_with_a_student_that_draws_and_is_found_again(tmp_path):
         "joint", ardistill.load_teacher("var"), checkpoint=tmp_path / "run" / "student.safetensors"
     )
     assert torch.equal(again.sample([3, 1], seed=0), images)
+    program = torch.export.load(run.student.export(tmp_path / "joint.pt2")).module()
+    teacher, draw = run.student.teacher, Draw(0, "sample", 0, 3)
+    noise_BLC = draw.normal("noise", teacher.layout.n_tokens, teacher.tokenizer.codebook.shape[1])
+    made_BCHW = program(noise_BLC, draw.indices())
+    ours_BCHW = run.student.sample([0, 1, 2], seed=0)
+    assert (((made_BCHW + 1) * 127.5).round() - ours_BCHW).abs().max() <= 1
 
 
 @settings(max_examples=10, deadline=None)
