@@ -287,6 +287,7 @@ def test_faster_ways_draw_the_same_images_but_for_rounding(word, run, tmp_path):
     assert difference.max() <= 1 if word == "compile=true" else 0 < difference.mean() < 4
 
 
+@pytest.mark.slow
 def test_where_nothing_compiles_sample_says_so(run, tmp_path, capsys):
     from torch._inductor import config
 

@@ -353,6 +353,7 @@ class Made(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_solve_finds_the_same_tokens_and_is_compiled_once(monkeypatch):
     """Whatever the chunks' last rows, the solver and the codebook; by the compiler of this machine."""
