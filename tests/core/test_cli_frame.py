@@ -67,7 +67,7 @@ def test_every_verb_has_a_summary_and_help(verb: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_is_quick_and_free_of_torch(verb: str) -> None:
-    done = fastest(0.3, MAIN, *([verb] if verb else []), "--help")
+    done = fastest(0.5, MAIN, *([verb] if verb else []), "--help")
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 

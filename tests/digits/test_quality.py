@@ -4,6 +4,7 @@ import pytest
 from ardistill_digits.data import Digits
 from ardistill_digits.quality import Row, quality
 
+pytestmark = pytest.mark.slow
 N = 2000
 
 

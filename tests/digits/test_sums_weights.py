@@ -15,6 +15,7 @@ from ardistill.protocols import ARTeacher, Condition
 from ardistill.sampling import teacher_tokens
 from ardistill.weights import read_weights
 
+pytestmark = pytest.mark.slow
 DATA = DigitSums()
 
 
